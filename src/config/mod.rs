@@ -1,0 +1,150 @@
+//! Configuration as trusted: what proxy.toml means once it has been read, checked and completed.
+//!
+//! Nothing here can be wrong or missing: no field is an option that means "default", and no string
+//! is left to be parsed again. `raw` is the file as typed, `validate` turns one into the other,
+//! `load` reads the files, `diagnostic` says what is wrong with them.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use crate::route::{HostPattern, PathPrefix};
+
+/// One whole configuration. Two that are equal run alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub(crate) listen: Vec<Address>,
+    pub(crate) admin: Address,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) log: Log,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) limits: EdgeLimits,
+    /// In the order of the file; names are unique, and so are host patterns across all of them.
+    pub(crate) routes: Vec<Route>,
+}
+
+/// Something to bind: a socket address or the path of a unix socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: LogLevel,
+    /// Whether one line is written for each request.
+    pub(crate) access: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Text where standard error is a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Limits of the edge as a whole, whichever tenant a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EdgeLimits {
+    pub(crate) connections: usize,
+    pub(crate) headers_bytes_max: usize,
+    pub(crate) header_read: Duration,
+    pub(crate) keepalive: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Route {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) hosts: Vec<HostPattern>,
+    pub(crate) upstream: Upstream,
+    /// Unique prefixes, in the order of the file.
+    pub(crate) paths: Vec<Path>,
+    /// Shared by every route whose policy is the same, so that 100,000 routes without one of their own cost one.
+    pub(crate) policy: Arc<Policy>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Path {
+    pub(crate) prefix: PathPrefix,
+    pub(crate) upstream: Upstream,
+    /// Whether the prefix is taken off the path before the request is forwarded.
+    pub(crate) strip: bool,
+}
+
+/// One or more origins; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Upstream {
+    pub(crate) origins: Vec<Origin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// `http://thor_web:8000`; a literal address is a name that needs no look-up.
+    Http { host: Box<str>, port: u16 },
+    /// `unix:/run/thor.sock`
+    Unix(PathBuf),
+}
+
+/// How requests of a route are treated, whichever of its upstreams they go to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Policy {
+    pub(crate) host: HostHeader,
+    pub(crate) request_headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The Host that the app is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) enum HostHeader {
+    /// As the client sent it, port included.
+    #[default]
+    Preserve,
+    /// The origin's host and port.
+    Upstream,
+    Literal(HeaderValue),
+}
+
+/// What is done to a set of headers, in this order: remove, set, add.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct HeaderEdits {
+    pub(crate) remove: Vec<HeaderName>,
+    pub(crate) set: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) add: Vec<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Timeouts {
+    /// A dial, from the first look-up to a standing connection.
+    pub(crate) connect: Duration,
+    /// From the request's last byte sent, or from its head while its body flows, to the response head.
+    pub(crate) response: Duration,
+    /// Between two body bytes, either way.
+    pub(crate) idle: Duration,
+    /// Between two bytes of an upgraded connection, either way.
+    pub(crate) tunnel_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            response: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
+        }
+    }
+}
