@@ -38,7 +38,8 @@ impl Response {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body.bytes)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     #[track_caller]
@@ -83,7 +84,9 @@ impl Client {
     fn over(socket: Socket) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        Self { reader: BufReader::new(socket) }
+        Self {
+            reader: BufReader::new(socket),
+        }
     }
 
     /// A second handle, to write to the connection from another thread.
@@ -109,7 +112,8 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn head(&mut self) -> Head {
-        self.try_head().expect("the edge closed the connection instead of answering")
+        self.try_head()
+            .expect("the edge closed the connection instead of answering")
     }
 
     pub(crate) fn body(&mut self, framing: Framing) -> Body {
@@ -133,7 +137,11 @@ impl Client {
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) {
         let (rest, _) = self.rest();
-        assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
+        assert!(
+            rest.is_empty(),
+            "more came: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
     }
 
     pub(crate) fn close_writing(&self) {
@@ -151,7 +159,12 @@ impl Client {
                 continue;
             }
             let body = self.body(head.response_framing(method));
-            return Some(Response { status, head, body, interim });
+            return Some(Response {
+                status,
+                head,
+                body,
+                interim,
+            });
         }
     }
 
@@ -162,7 +175,8 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn response_to(&mut self, method: &str) -> Response {
-        self.try_response_to(method).expect("the edge closed the connection instead of answering")
+        self.try_response_to(method)
+            .expect("the edge closed the connection instead of answering")
     }
 
     #[track_caller]
@@ -173,14 +187,18 @@ impl Client {
     /// `fields` are lines that end in CR LF each.
     #[track_caller]
     pub(crate) fn get_with(&mut self, host: &str, path: &str, fields: &str) -> Response {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        self.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"
+        ));
         self.response()
     }
 
     #[track_caller]
     pub(crate) fn post(&mut self, host: &str, path: &str, body: &str) -> Response {
         let length = body.len();
-        self.send(format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"));
+        self.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
         self.response_to("POST")
     }
 }

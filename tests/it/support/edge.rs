@@ -49,7 +49,10 @@ impl Setup {
     }
 
     pub(crate) fn exactly(config: &str) -> Self {
-        let setup = Self { directory: TempDir::new().unwrap(), environment: Vec::new() };
+        let setup = Self {
+            directory: TempDir::new().unwrap(),
+            environment: Vec::new(),
+        };
         setup.save_file("proxy.toml", config);
         setup
     }
@@ -84,7 +87,10 @@ impl Setup {
     /// `hostler ARGUMENTS`, in the directory of proxy.toml.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hostler"));
-        command.args(arguments).current_dir(self.directory()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.directory())
+            .stdin(Stdio::null());
         command.env_remove("HOSTLER_CONFIG").env_remove("RUST_LOG");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -94,20 +100,58 @@ impl Setup {
     pub(crate) fn output(&self, arguments: &[&str]) -> Output {
         let mut process = Process::spawn(self.command(arguments));
         let code = process.wait().code();
-        Output { code, stdout: process.stdout.all().join("\n"), stderr: process.stderr.all().join("\n") }
+        Output {
+            code,
+            stdout: process.stdout.all().join("\n"),
+            stderr: process.stderr.all().join("\n"),
+        }
     }
 
     pub(crate) fn start(self) -> Edge {
-        let config = self.config();
-        let process = Process::spawn(self.command(&["run", "--config", config.to_str().unwrap()]));
-        process.stderr.json("\"serving\"", |event| event["message"] == "serving");
+        let process = self.spawn();
+        process
+            .stderr
+            .json("\"serving\"", |event| event["message"] == "serving");
         let address_of = |message: &str| {
             let events = process.stderr.so_far().into_iter();
-            let events = events.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-            let event = events.into_iter().find(|event| event["message"] == message);
+            let mut events = events.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+            let event = events.find(|event| event["message"] == message);
             event.and_then(|event| event["address"].as_str()?.parse().ok())
         };
-        Edge { address: address_of("listening"), admin: address_of("admin listening"), process, setup: self }
+        Edge {
+            address: address_of("listening"),
+            admin: address_of("admin listening"),
+            process,
+            setup: self,
+        }
+    }
+
+    /// The same where the configuration asks for text.
+    pub(crate) fn start_with_text_log(self) -> Edge {
+        let process = self.spawn();
+        process
+            .stderr
+            .find("serving", |line| line.contains("serving").then_some(()));
+        let address_in = |admin: bool| {
+            let events = process.stderr.so_far();
+            let said = |event: &&String| {
+                event.contains("listening") && event.contains("admin listening") == admin
+            };
+            let words = events.iter().find(said)?.split([' ', '=', '"']);
+            words.filter_map(|word| word.parse().ok()).next()
+        };
+        let (address, admin) = (address_in(false), address_in(true));
+        Edge {
+            address,
+            admin,
+            process,
+            setup: self,
+        }
+    }
+
+    fn spawn(&self) -> Process {
+        let config = self.config();
+        Process::spawn(self.command(&["run", "--config", config.to_str().unwrap()]))
     }
 }
 
@@ -161,7 +205,9 @@ impl Edge {
     #[track_caller]
     pub(crate) fn logged(&self, key: &str, value: impl Into<Value>) -> Value {
         let value = value.into();
-        self.process.stdout.json(&format!("{key} {value}"), |line| line[key] == value)
+        self.process
+            .stdout
+            .json(&format!("{key} {value}"), |line| line[key] == value)
     }
 
     pub(crate) fn access_log(&self) -> &Lines {
@@ -177,7 +223,9 @@ impl Edge {
         let events = self.events().so_far().into_iter();
         let events = events.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
         let listening = events.filter(|event| event["message"] == "listening");
-        listening.filter_map(|event| Some(event["address"].as_str()?.to_owned())).collect()
+        listening
+            .filter_map(|event| Some(event["address"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// Saves a file without telling the edge. In proxy.toml `text` follows [`PREAMBLE`].
@@ -215,7 +263,10 @@ impl Edge {
     /// Waits for an event among those that come after the first `skip`.
     #[track_caller]
     pub(crate) fn await_event(&self, skip: usize, message: &str) -> Value {
-        self.events().json_after(skip, &format!("{message:?}"), |event| event["message"] == message)
+        self.events()
+            .json_after(skip, &format!("{message:?}"), |event| {
+                event["message"] == message
+            })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -245,10 +296,18 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = Lines::gather(child.stdout.take().unwrap());
         let stderr = Lines::gather(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -262,7 +321,11 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(began.elapsed() < DEADLINE, "it did not end; it said:\n{}", self.stderr.so_far().join("\n"));
+            assert!(
+                began.elapsed() < DEADLINE,
+                "it did not end; it said:\n{}",
+                self.stderr.so_far().join("\n")
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -274,7 +337,11 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
         if thread::panicking() {
-            println!("the edge said:\n{}\n{}", self.stderr.so_far().join("\n"), self.stdout.so_far().join("\n"));
+            println!(
+                "the edge said:\n{}\n{}",
+                self.stderr.so_far().join("\n"),
+                self.stdout.so_far().join("\n")
+            );
         }
     }
 }

@@ -27,8 +27,13 @@ impl Lines {
         thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+            while reader
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|length| length > 0)
+            {
+                let text = String::from_utf8_lossy(&line)
+                    .trim_end_matches('\n')
+                    .to_owned();
                 gathering.change(|gathered| gathered.lines.push(text));
                 line.clear();
             }
@@ -59,12 +64,28 @@ impl Lines {
 
     /// The same, leaving the first `skip` lines out.
     #[track_caller]
-    pub(crate) fn find_after<T>(&self, skip: usize, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
-        let found = |gathered: &Gathered| gathered.lines.iter().skip(skip).find_map(|line| wanted(line));
+    pub(crate) fn find_after<T>(
+        &self,
+        skip: usize,
+        what: &str,
+        wanted: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        let found = |gathered: &Gathered| {
+            gathered
+                .lines
+                .iter()
+                .skip(skip)
+                .find_map(|line| wanted(line))
+        };
         let waiting = |gathered: &mut Gathered| !gathered.ended && found(gathered).is_none();
         let gathered = self.0.0.lock().unwrap();
-        let (gathered, _) = self.0.1.wait_timeout_while(gathered, DEADLINE, waiting).unwrap();
-        found(&gathered).unwrap_or_else(|| panic!("no line with {what} in:\n{}", gathered.lines.join("\n")))
+        let (gathered, _) = self
+            .0
+            .1
+            .wait_timeout_while(gathered, DEADLINE, waiting)
+            .unwrap();
+        found(&gathered)
+            .unwrap_or_else(|| panic!("no line with {what} in:\n{}", gathered.lines.join("\n")))
     }
 
     /// Waits for the first line of JSON that `wanted` is true of.
@@ -74,15 +95,26 @@ impl Lines {
     }
 
     #[track_caller]
-    pub(crate) fn json_after(&self, skip: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.find_after(skip, what, |line| serde_json::from_str(line).ok().filter(&wanted))
+    pub(crate) fn json_after(
+        &self,
+        skip: usize,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        self.find_after(skip, what, |line| {
+            serde_json::from_str(line).ok().filter(&wanted)
+        })
     }
 
     /// All lines of a stream that has ended, or is about to.
     #[track_caller]
     pub(crate) fn all(&self) -> Vec<String> {
         let gathered = self.0.0.lock().unwrap();
-        let (gathered, _) = self.0.1.wait_timeout_while(gathered, DEADLINE, |gathered| !gathered.ended).unwrap();
+        let (gathered, _) = self
+            .0
+            .1
+            .wait_timeout_while(gathered, DEADLINE, |gathered| !gathered.ended)
+            .unwrap();
         assert!(gathered.ended, "the stream did not end");
         gathered.lines.clone()
     }

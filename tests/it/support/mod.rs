@@ -24,7 +24,10 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let began = Instant::now();
     while !happened() {
-        assert!(began.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        assert!(
+            began.elapsed() < DEADLINE,
+            "{what}: not within {DEADLINE:?}"
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -39,9 +42,18 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap()
+    }
+
     /// Gives up after three deadlines, so that a test that failed leaves no thread behind.
     pub(crate) fn wait(&self) {
         let open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_timeout_while(open, 3 * DEADLINE, |open| !*open).unwrap());
+        drop(
+            self.0
+                .1
+                .wait_timeout_while(open, 3 * DEADLINE, |open| !*open)
+                .unwrap(),
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufReader, Read, Write},
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     path::Path,
     sync::{Arc, Condvar, Mutex},
     thread,
@@ -61,21 +61,34 @@ impl Upstream {
     /// Runs `script` on each connection, in a thread of its own; the connection closes when it returns.
     pub(crate) fn script(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         Self::listen(listener, format!("http://{address}"), script)
     }
 
-    pub(crate) fn unix(path: &Path, script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+    pub(crate) fn unix(
+        path: &Path,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
         let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         listener.bind(&SockAddr::unix(path).unwrap()).unwrap();
         Self::listen(listener, format!("unix:{}", path.display()), script)
     }
 
-    fn listen(listener: Socket, url: String, script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+    fn listen(
+        listener: Socket,
+        url: String,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
         listener.listen(128).unwrap();
         let accepting = listener.try_clone().unwrap();
-        let upstream = Self { url, listener, seen: Arc::default() };
+        let upstream = Self {
+            url,
+            listener,
+            seen: Arc::default(),
+        };
         let seen = Arc::clone(&upstream.seen);
         let script = Arc::new(script);
         thread::spawn(move || {
@@ -109,7 +122,10 @@ impl Upstream {
         Self::script(|connection| {
             while let Some(request) = connection.request() {
                 let body = [request.head.raw, request.body.bytes].concat();
-                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()));
+                connection.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                ));
                 connection.send(body);
             }
         })
@@ -158,14 +174,21 @@ impl Upstream {
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&Seen) -> bool) {
         let seen = self.seen.0.lock().unwrap();
-        let (seen, _) = self.seen.1.wait_timeout_while(seen, DEADLINE, |seen| !wanted(seen)).unwrap();
-        assert!(wanted(&seen), "the upstream waited in vain for {what}: {seen:?}");
+        let (seen, _) = self
+            .seen
+            .1
+            .wait_timeout_while(seen, DEADLINE, |seen| !wanted(seen))
+            .unwrap();
+        assert!(
+            wanted(&seen),
+            "the upstream waited in vain for {what}: {seen:?}"
+        );
     }
 }
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        drop(self.listener.shutdown(std::net::Shutdown::Both));
+        drop(self.listener.shutdown(Shutdown::Both));
     }
 }
 
@@ -175,6 +198,7 @@ pub(crate) struct Connection {
     seen: Arc<(Mutex<Seen>, Condvar)>,
     /// 1 for the first that the app accepted.
     pub(crate) number: usize,
+    resetting: bool,
 }
 
 impl Connection {
@@ -182,18 +206,24 @@ impl Connection {
         // Longer than the tests wait, so that it is never the app that gives up.
         socket.set_read_timeout(Some(6 * DEADLINE)).unwrap();
         socket.set_write_timeout(Some(6 * DEADLINE)).unwrap();
-        let mut connection = Self { reader: BufReader::new(socket), seen, number: 0 };
-        connection.change(|seen| {
+        let mut connection = Self {
+            reader: BufReader::new(socket),
+            seen,
+            number: 0,
+            resetting: false,
+        };
+        connection.number = connection.change(|seen| {
             seen.connections += 1;
             seen.open += 1;
+            seen.connections
         });
-        connection.number = connection.seen.0.lock().unwrap().connections;
         connection
     }
 
-    fn change(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.seen.0.lock().unwrap());
+    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let changed = change(&mut self.seen.0.lock().unwrap());
         self.seen.1.notify_all();
+        changed
     }
 
     /// The next request with its body; `None` when the edge has closed the connection.
@@ -206,7 +236,10 @@ impl Connection {
     /// The next request's head, kept as a request without a body.
     pub(crate) fn head(&mut self) -> Option<Head> {
         let head = wire::read_head(&mut self.reader)?;
-        let request = Request { head: head.clone(), body: Body::default() };
+        let request = Request {
+            head: head.clone(),
+            body: Body::default(),
+        };
         self.change(|seen| seen.requests.push(request));
         Some(head)
     }
@@ -240,7 +273,11 @@ impl Connection {
 
     /// Closes with RST instead of FIN, when the script returns.
     pub(crate) fn reset(&mut self) {
-        self.reader.get_ref().set_linger(Some(Duration::ZERO)).unwrap();
+        self.reader
+            .get_ref()
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        self.resetting = true;
     }
 }
 
@@ -262,7 +299,10 @@ impl Write for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        drop(self.reader.get_ref().shutdown(std::net::Shutdown::Both));
+        // A FIN would go out before the RST. Otherwise it goes out now, before anyone hears that the script has ended.
+        if !self.resetting {
+            drop(self.reader.get_ref().shutdown(Shutdown::Both));
+        }
         self.change(|seen| seen.open -= 1);
     }
 }
@@ -273,12 +313,17 @@ pub(crate) struct Refusing(Socket);
 impl Refusing {
     pub(crate) fn new() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         Self(socket)
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().unwrap().as_socket().unwrap())
+        format!(
+            "http://{}",
+            self.0.local_addr().unwrap().as_socket().unwrap()
+        )
     }
 }
 
@@ -291,15 +336,23 @@ pub(crate) struct Unanswering {
 impl Unanswering {
     pub(crate) fn new() -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap();
         let mut waiting = Vec::new();
         // A queue of length 0 holds one or two; the first dial that stays without an answer shows that it is full.
         for _ in 0..8 {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            if socket.connect_timeout(&address, Duration::from_millis(200)).is_err() {
-                return Self { listener, _waiting: waiting };
+            if socket
+                .connect_timeout(&address, Duration::from_millis(200))
+                .is_err()
+            {
+                return Self {
+                    listener,
+                    _waiting: waiting,
+                };
             }
             waiting.push(socket);
         }
@@ -307,11 +360,17 @@ impl Unanswering {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.listener.local_addr().unwrap().as_socket().unwrap())
+        format!(
+            "http://{}",
+            self.listener.local_addr().unwrap().as_socket().unwrap()
+        )
     }
 }
 
 /// 200 with `text`, its length declared.
 pub(crate) fn ok(text: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
 }

@@ -15,7 +15,9 @@ pub(crate) fn echo() -> Upstream {
 
 /// One WebSocket, echoed until it ends.
 pub(crate) fn serve(connection: &mut Connection) {
-    let Ok(mut socket) = tungstenite::accept(connection) else { return };
+    let Ok(mut socket) = tungstenite::accept(connection) else {
+        return;
+    };
     while let Ok(message) = socket.read() {
         // A socket that is closing refuses further messages; reading on ends the loop.
         if !message.is_close() {
@@ -30,7 +32,8 @@ pub(crate) struct Chat(WebSocket<Client>);
 impl Chat {
     #[track_caller]
     pub(crate) fn open(edge: &Edge, host: &str) -> Self {
-        let (socket, response) = tungstenite::client(format!("ws://{host}/chat"), edge.client()).unwrap();
+        let (socket, response) =
+            tungstenite::client(format!("ws://{host}/chat"), edge.client()).unwrap();
         assert_eq!(response.status(), 101);
         Self(socket)
     }

@@ -21,14 +21,22 @@ impl Head {
     /// Every value of a field, in order.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let named = |field: &&(String, String)| field.0.eq_ignore_ascii_case(name);
-        self.fields.iter().filter(named).map(|(_, value)| value.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(named)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The value of a field that is there once, or `None`.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
-        assert!(values.len() < 2, "{name} is there {} times: {values:?}", values.len());
+        assert!(
+            values.len() < 2,
+            "{name} is there {} times: {values:?}",
+            values.len()
+        );
         values.first().copied()
     }
 
@@ -38,7 +46,9 @@ impl Head {
 
     fn lists(&self, name: &str, token: &str) -> bool {
         let named = |part: &str| part.trim().eq_ignore_ascii_case(token);
-        self.all(name).iter().any(|value| value.split(',').any(named))
+        self.all(name)
+            .iter()
+            .any(|value| value.split(',').any(named))
     }
 
     /// Whether Connection names `option`.
@@ -72,7 +82,11 @@ impl Head {
     /// Of a response.
     #[track_caller]
     pub(crate) fn status(&self) -> u16 {
-        let status = self.start.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = self
+            .start
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         status.unwrap_or_else(|| panic!("not a status line: {:?}", self.start))
     }
 }
@@ -107,7 +121,11 @@ pub(crate) fn read_head(reader: &mut Reader) -> Option<Head> {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
     });
-    Some(Head { fields: fields.collect(), start: lines[0].clone(), raw })
+    Some(Head {
+        fields: fields.collect(),
+        start: lines[0].clone(),
+        raw,
+    })
 }
 
 pub(crate) fn read_body(reader: &mut Reader, framing: Framing) -> Body {
@@ -133,7 +151,8 @@ fn read_chunks(reader: &mut Reader, body: &mut Body) -> Option<()> {
     loop {
         let line = read_line(reader, &mut raw)?;
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
+        let size =
+            u64::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
         if size == 0 {
             break;
         }
@@ -145,7 +164,8 @@ fn read_chunks(reader: &mut Reader, body: &mut Body) -> Option<()> {
         let Some((name, value)) = line.split_once(':') else {
             return Some(());
         };
-        body.trailers.push((name.to_owned(), value.trim().to_owned()));
+        body.trailers
+            .push((name.to_owned(), value.trim().to_owned()));
     }
 }
 
