@@ -56,7 +56,11 @@ const MISTAKES: [(&str, &str, &str); 15] = [
     ),
     ("3:1", "unknown key `includ`", "did you mean `include`?"),
     ("6:10", "unknown value `jsn`", "did you mean \"json\"?"),
-    ("7:10", "expected `true` or `false`", ""),
+    (
+        "7:10",
+        "expected `true` or `false`, found a string",
+        "write `true` or `false`",
+    ),
     (
         "10:15",
         "a duration needs a unit",
