@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::reader::Problem;
+use super::scalar::Problem;
 
 /// What a variable of the environment holds, if it is set.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
