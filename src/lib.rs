@@ -1,4 +1,7 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 
 pub mod config;
+mod error;
+mod html;
+mod method;
 pub mod route;
