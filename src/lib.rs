@@ -5,3 +5,4 @@ mod error;
 mod html;
 mod method;
 pub mod route;
+mod telemetry;

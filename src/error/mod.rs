@@ -267,94 +267,88 @@ impl fmt::Display for Seconds {
 pub(super) mod tests {
     use super::*;
 
+    type Case = (ProxyError, u16, &'static str, Fault);
+
     /// One of each, with its status, label and fault.
-    pub(super) fn all() -> Vec<(ProxyError, u16, &'static str, Fault)> {
-        use Fault::{Client, Edge, Upstream};
+    pub(super) fn all() -> Vec<Case> {
+        let mut all = ours();
+        all.extend(upstreams());
+        all
+    }
+
+    fn ours() -> Vec<Case> {
+        use Fault::{Client, Edge};
         use ProxyError as E;
         let after = Duration::from_millis(1500);
-        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "10.9.8.7 refused");
+        let because = "is odd";
+        let method = Method::CONNECT;
         let host = "nobody.example".into();
+        let bytes_max = 9;
+        let cut = E::Aborted {
+            fault: Edge,
+            cause: Some(refused().into()),
+        };
         vec![
             (E::BadHost(BadHost::Missing), 400, "bad_host", Client),
             (E::BadHost(BadHost::Repeated), 400, "bad_host", Client),
             (E::BadHost(BadHost::Invalid), 400, "bad_host", Client),
+            (E::BadRequest { because }, 400, "bad_request", Client),
             (
-                E::BadRequest { because: "is odd" },
-                400,
-                "bad_request",
-                Client,
-            ),
-            (
-                E::MethodNotAllowed {
-                    method: Method::CONNECT,
-                },
+                E::MethodNotAllowed { method },
                 405,
                 "method_not_allowed",
                 Client,
             ),
             (E::UnknownHost { host }, 404, "unknown_host", Client),
             (
-                E::HeadersTooLarge { bytes_max: 9 },
+                E::HeadersTooLarge { bytes_max },
                 431,
                 "headers_too_large",
                 Client,
             ),
             (E::HeaderTimeout { after }, 408, "header_timeout", Client),
             (E::TooManyConnections, 503, "too_many_connections", Edge),
+            (E::ClientGone, 499, "client_gone", Client),
+            (cut, 502, "aborted", Edge),
+        ]
+    }
+
+    fn upstreams() -> Vec<Case> {
+        use ProxyError as E;
+        let after = Duration::from_millis(1500);
+        let io = refused;
+        let cause = || refused().into();
+        [
             (
-                E::UpstreamUnresolved {
-                    cause: refused().into(),
-                },
+                E::UpstreamUnresolved { cause: cause() },
                 503,
                 "upstream_unresolved",
-                Upstream,
             ),
             (
-                E::UpstreamUnreachable { cause: refused() },
+                E::UpstreamUnreachable { cause: io() },
                 502,
                 "upstream_unreachable",
-                Upstream,
             ),
+            (E::ConnectTimeout { after }, 504, "connect_timeout"),
+            (E::ResponseTimeout { after }, 504, "response_timeout"),
             (
-                E::ConnectTimeout { after },
-                504,
-                "connect_timeout",
-                Upstream,
-            ),
-            (
-                E::ResponseTimeout { after },
-                504,
-                "response_timeout",
-                Upstream,
-            ),
-            (
-                E::UpstreamClosed {
-                    cause: Some(refused()),
-                },
+                E::UpstreamClosed { cause: Some(io()) },
                 502,
                 "upstream_closed",
-                Upstream,
             ),
             (
-                E::UpstreamInvalid {
-                    cause: refused().into(),
-                },
+                E::UpstreamInvalid { cause: cause() },
                 502,
                 "upstream_invalid",
-                Upstream,
             ),
-            (E::IdleTimeout { after }, 504, "idle_timeout", Upstream),
-            (E::ClientGone, 499, "client_gone", Client),
-            (
-                E::Aborted {
-                    fault: Edge,
-                    cause: Some(refused().into()),
-                },
-                502,
-                "aborted",
-                Edge,
-            ),
+            (E::IdleTimeout { after }, 504, "idle_timeout"),
         ]
+        .map(|(error, status, label)| (error, status, label, Fault::Upstream))
+        .into()
+    }
+
+    fn refused() -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionRefused, "10.9.8.7 refused")
     }
 
     #[test]
@@ -381,11 +375,12 @@ pub(super) mod tests {
 
     #[test]
     fn the_log_reads_as_one_line() {
-        let cause = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
-        let error = ProxyError::UpstreamClosed { cause: Some(cause) };
+        let error = ProxyError::UpstreamClosed {
+            cause: Some(refused()),
+        };
         assert_eq!(
             error.to_string(),
-            "The application closed the connection instead of answering: refused"
+            "The application closed the connection instead of answering: 10.9.8.7 refused"
         );
         let after = Duration::from_millis(1500);
         assert_eq!(
