@@ -10,7 +10,7 @@ use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
 
 use http::{Method, StatusCode};
 
-/// A failed request. Everything after the head of a response is [`ProxyError::Aborted`] or
+/// A failed request. After the head of a response it can only be [`ProxyError::Aborted`] or
 /// [`ProxyError::ClientGone`], since there is no status left to send.
 #[derive(Debug)]
 pub(crate) enum ProxyError {
@@ -30,6 +30,10 @@ pub(crate) enum ProxyError {
         bytes_max: usize,
     },
     HeaderTimeout {
+        after: Duration,
+    },
+    /// The client stopped sending its request's body.
+    BodyTimeout {
         after: Duration,
     },
     TooManyConnections,
@@ -95,7 +99,7 @@ impl ProxyError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownHost { .. } => StatusCode::NOT_FOUND,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::HeaderTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::HeaderTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyConnections | Self::UpstreamUnresolved { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -119,6 +123,7 @@ impl ProxyError {
             Self::UnknownHost { .. } => "unknown_host",
             Self::HeadersTooLarge { .. } => "headers_too_large",
             Self::HeaderTimeout { .. } => "header_timeout",
+            Self::BodyTimeout { .. } => "body_timeout",
             Self::TooManyConnections => "too_many_connections",
             Self::UpstreamUnresolved { .. } => "upstream_unresolved",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
@@ -140,6 +145,7 @@ impl ProxyError {
             | Self::UnknownHost { .. }
             | Self::HeadersTooLarge { .. }
             | Self::HeaderTimeout { .. }
+            | Self::BodyTimeout { .. }
             | Self::ClientGone => Fault::Client,
             Self::UpstreamUnresolved { .. }
             | Self::UpstreamUnreachable { .. }
@@ -170,6 +176,9 @@ impl ProxyError {
                 Seconds(*after)
             )
             .into(),
+            Self::BodyTimeout { after } => {
+                format!("The request's body stood still for {}.", Seconds(*after)).into()
+            }
             Self::TooManyConnections => {
                 "Too many connections are open here. Try again in a moment.".into()
             }
@@ -214,6 +223,7 @@ impl ProxyError {
             | Self::UnknownHost { .. }
             | Self::HeadersTooLarge { .. }
             | Self::HeaderTimeout { .. }
+            | Self::BodyTimeout { .. }
             | Self::TooManyConnections
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
@@ -307,6 +317,7 @@ pub(super) mod tests {
                 Client,
             ),
             (E::HeaderTimeout { after }, 408, "header_timeout", Client),
+            (E::BodyTimeout { after }, 408, "body_timeout", Client),
             (E::TooManyConnections, 503, "too_many_connections", Edge),
             (E::ClientGone, 499, "client_gone", Client),
             (cut, 502, "aborted", Edge),

@@ -4,7 +4,6 @@
 //! events are few.
 
 pub(crate) mod access_log;
-pub(crate) mod line;
 
 use std::io::{self, IsTerminal};
 

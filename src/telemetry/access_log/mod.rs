@@ -9,6 +9,8 @@
 //! The format is chosen at start; a new one takes a restart, so that no reader of the log meets both
 //! in one stream.
 
+mod line;
+
 use std::{
     collections::VecDeque,
     io::Write,
@@ -21,10 +23,10 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Format,
-    line::{Clock, Line},
-};
+use self::line::{Clock, UnixMillis};
+use super::Format;
+
+pub(crate) use self::line::Line;
 
 /// A batch is handed over when it holds this much: a handful of writes a second at any load, and
 /// small enough to stay in a core's cache.
@@ -105,9 +107,10 @@ impl AccessLog {
 }
 
 impl Batch {
-    /// Adds one line; hands the batch over if it is full.
+    /// Adds one line, of a request that is over now; hands the batch over if it is full.
     pub(crate) fn push(&mut self, line: &Line<'_>) {
-        line.write(self.log.format, &mut self.clock, &mut self.bytes);
+        let now = UnixMillis::now();
+        line.write(self.log.format, now, &mut self.clock, &mut self.bytes);
         self.lines += 1;
         if self.bytes.len() >= BATCH_BYTES {
             self.flush();
