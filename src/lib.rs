@@ -1,5 +1,6 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 
+mod admin;
 pub mod config;
 mod error;
 mod html;
