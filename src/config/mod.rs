@@ -4,12 +4,26 @@
 //! is left to be parsed again. `raw` is the file as typed, `validate` turns one into the other,
 //! `load` reads the files, `diagnostic` says what is wrong with them.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod diagnostic;
+mod interpolate;
+mod leaf;
+mod load;
+mod raw;
+mod reader;
+mod syntax;
+mod validate;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::route::{HostPattern, PathPrefix};
+
+pub use self::{
+    diagnostic::ConfigErrors,
+    load::{Source, schema},
+};
 
 /// One whole configuration. Two that are equal run alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,14 +106,15 @@ pub(crate) struct Upstream {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
-    /// `http://thor_web:8000`; a literal address is a name that needs no look-up.
+    /// `http://thor_web:8000`. The host is in lower case; a literal address is a name that needs no
+    /// look-up, and an IPv6 one is without its brackets.
     Http { host: Box<str>, port: u16 },
     /// `unix:/run/thor.sock`
     Unix(PathBuf),
 }
 
 /// How requests of a route are treated, whichever of its upstreams they go to.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Policy {
     pub(crate) host: HostHeader,
     pub(crate) request_headers: HeaderEdits,
@@ -119,7 +134,7 @@ pub(crate) enum HostHeader {
 }
 
 /// What is done to a set of headers, in this order: remove, set, add.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct HeaderEdits {
     pub(crate) remove: Vec<HeaderName>,
     pub(crate) set: Vec<(HeaderName, HeaderValue)>,
@@ -145,6 +160,25 @@ impl Default for Timeouts {
             response: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
