@@ -27,6 +27,17 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// How long a draining edge waits for the first request of a connection that it has accepted.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Whether hyper has been told to make this request the connection's last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    AfterOne,
+    Asked,
+}
+
 /// Why a connection's time with hyper is over.
 enum End {
     /// By the rules of HTTP, or by an error that hyper has answered as far as it could.
@@ -52,25 +63,34 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
         .header_read_timeout(None)
         .serve_connection(io, service);
 
-    let mut asked_to_leave = false;
+    let mut leaving = Leaving::No;
     let end = poll_fn(|cx| {
         loop {
-            let leave = session.worker().is_draining() && session.phase() != Phase::Head;
-            if leave && !asked_to_leave {
-                asked_to_leave = true;
-                Pin::new(&mut http).graceful_shutdown();
+            if session.worker().is_draining() {
+                match (session.phase(), leaving) {
+                    // It has connected to send a request, and may be doing so; one is still answered.
+                    (Phase::Fresh, Leaving::No) => {
+                        session.deadline().set(LAST_CALL);
+                        leaving = Leaving::AfterOne;
+                    }
+                    (Phase::Fresh | Phase::Head, _) | (_, Leaving::Asked) => {}
+                    (Phase::Idle | Phase::Request | Phase::Response(_), _) => {
+                        leaving = Leaving::Asked;
+                        Pin::new(&mut http).graceful_shutdown();
+                    }
+                }
             }
             match Pin::new(&mut http).poll(cx) {
                 Poll::Ready(result) => return Poll::Ready(End::Http(result)),
                 Poll::Pending if session.worker().is_ending() => return Poll::Ready(End::Silent),
                 Poll::Pending if !session.deadline().passed() => return Poll::Pending,
                 Poll::Pending => match session.phase() {
-                    Phase::Idle if !asked_to_leave => {
-                        asked_to_leave = true;
+                    Phase::Idle if leaving != Leaving::Asked => {
+                        leaving = Leaving::Asked;
                         Pin::new(&mut http).graceful_shutdown();
                     }
                     Phase::Head => return Poll::Ready(End::HeadTimeout),
-                    Phase::Idle | Phase::Request | Phase::Response(_) => return Poll::Ready(End::Silent),
+                    Phase::Fresh | Phase::Idle | Phase::Request | Phase::Response(_) => return Poll::Ready(End::Silent),
                 },
             }
         }

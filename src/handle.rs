@@ -58,7 +58,7 @@ async fn lead(
     // 1 read
     let host = sole_host(&parts.uri, &parts.headers)?;
     let authority = Authority::parse(&host).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
-    if !method::is_known(&parts.method) {
+    if !method::is_forwarded(&parts.method) {
         return Err(ProxyError::MethodNotAllowed { method: parts.method.clone() });
     }
     let worker = session.worker();

@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::Duration,
 };
@@ -41,11 +41,18 @@ impl Peer {
         let ip = ip.to_canonical();
         Self { ip, text: ip.to_string().into() }
     }
+
+    /// Whoever can open a unix socket is on this machine.
+    pub(crate) fn local() -> Self {
+        Self::new(Ipv4Addr::LOCALHOST.into())
+    }
 }
 
 /// Where a connection is in the cycle of requests; it says whose deadline is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Nothing has come on this connection yet.
+    Fresh,
     /// Nothing of the next request has come.
     Idle,
     /// Some of a head has come.
@@ -65,7 +72,7 @@ impl Session {
             worker,
             peer,
             deadline,
-            phase: Cell::new(Phase::Idle),
+            phase: Cell::new(Phase::Fresh),
             keepalive: limits.keepalive,
             header_read: limits.header_read,
             bytes_in: Cell::new(0),
@@ -94,7 +101,7 @@ impl Session {
     /// The client's bytes came.
     pub(crate) fn has_read(&self) {
         match self.phase.get() {
-            Phase::Idle => {
+            Phase::Fresh | Phase::Idle => {
                 self.phase.set(Phase::Head);
                 self.deadline.set(self.header_read);
             }
@@ -108,7 +115,7 @@ impl Session {
         match self.phase.get() {
             Phase::Idle => self.deadline.set(self.keepalive),
             Phase::Response(idle) => self.deadline.set(idle),
-            Phase::Head | Phase::Request => {}
+            Phase::Fresh | Phase::Head | Phase::Request => {}
         }
     }
 

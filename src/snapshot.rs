@@ -64,7 +64,7 @@ impl Snapshot {
             limits: config.limits.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             access_log: config.log.access,
-            hosts: HostTable::default(),
+            hosts: HostTable::with_capacity(config.routes.len()),
             routes: HashMap::default(),
         };
         let mut changes = Changes::default();
@@ -112,7 +112,7 @@ impl Route {
         let mut paths = PathTable::default();
         for path in &wanted.paths {
             let strip = if path.strip { path.prefix.as_str().trim_end_matches('/').len() } else { 0 };
-            let _ = paths.insert(&path.prefix, Path { upstream: upstream(&path.upstream), strip });
+            let _ = paths.insert(path.prefix.clone(), Path { upstream: upstream(&path.upstream), strip });
         }
         Self {
             tenant: Arc::clone(&wanted.tenant),
@@ -130,7 +130,7 @@ impl Route {
     /// The upstream for a target, and the target as that upstream shall see it.
     pub(crate) fn upstream<'a>(&self, target: &'a str) -> (&Arc<Upstream>, &'a str) {
         match self.paths.find(target) {
-            Some(path) => (&path.upstream, &target[path.strip..]),
+            Some((_, path)) => (&path.upstream, &target[path.strip..]),
             None => (&self.rest, target),
         }
     }

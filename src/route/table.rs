@@ -119,4 +119,8 @@ impl<T> PathTable<T> {
             .find(|(prefix, _)| prefix.matches(path))?;
         Some((prefix, value))
     }
+
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.longest_first.iter().map(|(_, value)| value)
+    }
 }

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::access_log::Line;
 use crate::{
     error::ProxyError,
-    session::Session,
+    session::{Peer, Session},
     snapshot::Route,
     upstream::{Connection, Upstream, exchange::Failure},
+    worker::Worker,
 };
 
 #[derive(Debug)]
@@ -116,6 +117,14 @@ impl Record {
         tracing::debug!(request_id = %self.request_id, ?failure, "response cut short");
     }
 
+    /// A tunnel ended otherwise than by both sides closing it.
+    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: &std::io::Error) {
+        self.error = Some(match error.kind() {
+            std::io::ErrorKind::TimedOut => "idle_timeout",
+            _ => "aborted",
+        });
+    }
+
     /// The upstream connection may carry another request.
     pub(crate) fn give_back(&self, connection: Connection) {
         if let Some(upstream) = &self.upstream {
@@ -129,6 +138,47 @@ impl Record {
             self.error = None;
         }
     }
+}
+
+/// A connection whose head hyper could not read, and has answered itself where it could.
+pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
+    let refusal = if error.is_parse_too_large() {
+        ProxyError::HeadersTooLarge { bytes_max: session.worker().limits().headers_bytes_max }
+    } else if error.is_parse() {
+        ProxyError::BadRequest { because: "is not HTTP" }
+    } else {
+        return;
+    };
+    tracing::debug!(client = %session.peer().text, %error, "request head refused");
+    turned_away(session.worker(), session.peer(), &refusal);
+}
+
+/// A connection that took too long over a head.
+pub(crate) fn head_timed_out(session: &Session) {
+    let after = session.worker().limits().header_read;
+    turned_away(session.worker(), session.peer(), &ProxyError::HeaderTimeout { after });
+}
+
+/// The line of a request that was never read.
+pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
+    worker.log(|log| {
+        log.push(&Line {
+            tenant: None,
+            host: None,
+            method: None,
+            path: None,
+            status: error.status().as_u16(),
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            client: &peer.text,
+            request_id: None,
+            error: Some(error.label()),
+        });
+    });
 }
 
 /// nginx's status for a client that left before it had an answer.
