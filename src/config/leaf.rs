@@ -152,7 +152,7 @@ impl Leaf for IpNet {
         // Whoever writes 10.1.2.3/8 means one of two very different things; to trust the wrong one
         // lets strangers name their own address.
         if net.trunc() != net {
-            let single = IpNet::from(net.addr());
+            let single = Self::from(net.addr());
             return Err(Problem::new(
                 format!("`{text}` names an address inside of a network"),
                 format!(

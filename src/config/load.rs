@@ -195,3 +195,163 @@ fn unreadable(name: &str, error: &io::Error, wanted_by: Option<Span>) -> Diagnos
             .note("let the edge read it, or name another: `--config PATH`"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Source, of_text};
+    use super::*;
+
+    fn route(name: &str) -> String {
+        format!("[routes.{name}]\nhosts = \"{name}.local\"\nupstream = \"http://{name}:1\"\n")
+    }
+
+    /// Loads the first of some files, which are given as name and content.
+    fn load_files(files: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let path = directory.path().join(files[0].0);
+        let loaded = Source::new(path).load(&|name| Some(format!("<{name}>")));
+        let name = |route: &super::super::Route| route.tenant.to_string();
+        loaded
+            .map(|config| config.routes.iter().map(name).collect())
+            .map_err(|errors| {
+                errors
+                    .to_string()
+                    .replace(directory.path().to_str().unwrap(), "DIR")
+            })
+    }
+
+    #[test]
+    fn the_shipped_file_is_good() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.toml");
+        let config = Source::new(path).load(&|_| None).unwrap();
+        let tenants: Vec<_> = config.routes.iter().map(|route| &*route.tenant).collect();
+        assert_eq!(tenants, ["thor", "potter"]);
+    }
+
+    #[test]
+    fn includes_add_routes_in_the_order_of_their_names() {
+        let loaded = load_files(&[
+            (
+                "proxy.toml",
+                &format!(
+                    "include = [\"tenants/*.toml\", \"tenants/b.toml\", \"*.toml\"]\n{}",
+                    route("main")
+                ),
+            ),
+            ("tenants/b.toml", &route("b")),
+            ("tenants/a.toml", &route("a")),
+            ("tenants/.hidden.toml", "not = toml = at all"),
+            ("tenants/c.toml~", "not = toml = at all"),
+        ]);
+        assert_eq!(loaded.unwrap(), ["main", "a", "b"]);
+    }
+
+    #[test]
+    fn an_include_that_matches_nothing_is_fine_unless_it_is_a_name() {
+        assert!(load_files(&[("proxy.toml", "include = \"tenants/*.toml\"")]).is_ok());
+        let errors = load_files(&[("proxy.toml", "include = \"tenants/a.toml\"")]).unwrap_err();
+        assert!(errors.contains("no file `DIR/tenants/a.toml`"), "{errors}");
+        assert!(errors.contains("DIR/proxy.toml:1:11"), "{errors}");
+    }
+
+    #[test]
+    fn mistakes_are_found_across_files_with_both_places() {
+        let errors = load_files(&[
+            ("proxy.toml", "include = [\"a.toml\", \"b.toml\", \"d\"]\n[routes.thor]\nhosts = \"x\"\nupstream = \"http://a:1\"\n"),
+            ("a.toml", "listen = \"0.0.0.0:1\"\n[routes.thor]\nhosts = \"y\"\nupstream = \"http://a:1\"\n"),
+            ("b.toml", "[routes.loki]\nhosts = \"X\"\nupstream = \"http://a:1\"\n[log]\n"),
+            ("d/e", ""),
+        ])
+        .unwrap_err();
+        for expected in [
+            "tenant `thor` is defined twice\n --> DIR/a.toml:2:9\n",
+            "host `x` belongs to two routes\n --> DIR/b.toml:2:9\n",
+            "`listen` can't stand in an included file\n --> DIR/a.toml:1:1\n",
+            "`log` can't stand in an included file\n --> DIR/b.toml:4:2\n",
+            "can't read `DIR/d`: it is not a regular file\n --> DIR/proxy.toml:1:32\n",
+            "move it to DIR/proxy.toml",
+            "::: DIR/proxy.toml:2:9",
+            "::: DIR/proxy.toml:3:9",
+        ] {
+            assert!(errors.contains(expected), "{expected}\n\nin\n\n{errors}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named_with_what_to_do() {
+        let errors = Source::new("/nowhere/proxy.toml")
+            .load(&|_| None)
+            .unwrap_err()
+            .to_string();
+        assert!(errors.contains("no file `/nowhere/proxy.toml`"), "{errors}");
+        assert!(errors.contains("--config PATH"), "{errors}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_have_their_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proxy.toml");
+        std::fs::write(&path, b"# fine\n# b\xfccher\n").unwrap();
+        let errors = Source::new(path).load(&|_| None).unwrap_err().to_string();
+        assert!(errors.contains("not valid UTF-8"), "{errors}");
+        assert!(errors.contains("proxy.toml:2:4"), "{errors}");
+    }
+
+    #[test]
+    fn the_environment_is_used_in_values_alone() {
+        let loaded = load_files(&[(
+            "proxy.toml",
+            "[routes.thor]\nhosts = \"a\"\nupstream = \"http://a:1\"\nresponse_headers.set.X-A = \"${B}\"\n",
+        )]);
+        assert_eq!(loaded.unwrap(), ["thor"]);
+        let errors =
+            load_files(&[("proxy.toml", "\"${A}\" = 1\nlisten = \"x${A}\"\n")]).unwrap_err();
+        assert!(errors.contains("unknown key `${A}`"), "{errors}");
+        assert!(errors.contains("`x<A>` is no address"), "{errors}");
+        assert!(
+            errors.contains("listen = \"x${A}\""),
+            "the source is shown as it is: {errors}"
+        );
+    }
+
+    #[test]
+    fn of_very_many_mistakes_the_first_are_shown() {
+        let text: String = (0..5000).map(|n| format!("key{n} = 1\n")).collect();
+        let errors = of_text(&text).unwrap_err();
+        assert_eq!(errors.count(), 5000);
+        let shown = errors.to_string();
+        assert!(shown.ends_with("and 4900 more errors"), "{shown}");
+        assert_eq!(shown.matches("error: unknown key").count(), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_explained(text in "(\\PC|\n){0,200}") {
+            if let Err(errors) = of_text(&text) {
+                prop_assert!(errors.count() > 0);
+                prop_assert!(errors.render(true).contains("error"));
+            }
+        }
+
+        #[test]
+        fn any_mix_of_what_belongs_there_is_read_or_explained(
+            words in prop::collection::vec(prop::sample::select(&[
+                "[routes.thor]", "[routes", "hosts", "upstream", "=", "\"a\"", "'b'", "[", "]", "{", "}", ",", "\n", "\n",
+                "listen", "paths", "prefix", "\"${A", "\"\"\"", "1", "true", ".", "[[routes.thor.paths]]", "include", "\u{fc}",
+                "\"http://a:1\"", "\"*.b\"", "#", "\r\n", "\t",
+            ][..]), 0..40),
+        ) {
+            if let Err(errors) = of_text(&words.concat()) {
+                prop_assert!(errors.count() > 0);
+                prop_assert!(errors.to_string().contains("error"));
+            }
+        }
+    }
+}

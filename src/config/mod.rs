@@ -185,3 +185,12 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+/// What a text would mean as a proxy.toml of its own, with an empty environment.
+#[cfg(test)]
+pub(crate) fn of_text(text: &str) -> Result<Config, ConfigErrors> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.toml");
+    std::fs::write(&path, text).unwrap();
+    Source::new(path).load(&|_| None)
+}

@@ -27,7 +27,7 @@ pub(super) struct Reader<'a> {
 /// Where the reader is, for messages: `[routes.thor.timeouts]`.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    above: Option<&'a Place<'a>>,
+    above: Option<&'a Self>,
     key: &'a str,
 }
 
@@ -201,8 +201,16 @@ impl<T: FromToml> Field<T> {
         place: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> Self {
+        if is_made_up(value) {
+            return Self::Wrong;
+        }
         T::from_toml(value, place, reader).map_or(Self::Wrong, Self::Given)
     }
+}
+
+/// Whether the parser put it where there was no value that it could read, which has been told.
+fn is_made_up(value: &Spanned<DeValue<'_>>) -> bool {
+    value.span().is_empty()
 }
 
 impl<T> Field<T> {
@@ -224,6 +232,9 @@ impl<T: Leaf> FromToml for At<T> {
         _: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> Option<Self> {
+        if is_made_up(value) {
+            return None;
+        }
         let span = reader.span(value.span());
         let scalar = Scalar::of(value.get_ref());
         let text;

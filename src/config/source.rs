@@ -107,3 +107,134 @@ impl Source {
         matched
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        time::{Duration, SystemTime},
+    };
+
+    use super::*;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Writes a file whose last change is so many seconds ago.
+        fn write(&self, name: &str, content: &str, seconds_ago: u64) {
+            fs::write(self.path(name), content).unwrap();
+            let file = fs::File::options()
+                .write(true)
+                .open(self.path(name))
+                .unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago))
+                .unwrap();
+        }
+
+        fn load(&self) -> (Source, bool) {
+            let mut source = Source::new(self.path("proxy.toml"));
+            let fine = source.load(&|_| None).is_ok();
+            (source, fine)
+        }
+    }
+
+    #[test]
+    fn only_new_content_is_a_change() {
+        let files = Files::new();
+        files.write("proxy.toml", "", 60);
+        let (mut source, fine) = files.load();
+        assert!(fine && !source.changed());
+        files.write("proxy.toml", "", 30);
+        assert!(!source.changed(), "new times, same content");
+        files.write("proxy.toml", "#", 20);
+        assert!(source.changed());
+        assert!(source.changed(), "until it is loaded");
+        source.load(&|_| None).unwrap();
+        assert!(!source.changed());
+    }
+
+    #[test]
+    fn a_file_of_the_same_size_and_times_is_read_again_while_it_is_young() {
+        let files = Files::new();
+        let path = files.path("proxy.toml");
+        fs::write(&path, "#1").unwrap();
+        let (source, _) = files.load();
+        assert_eq!(
+            source.trace.seen[0].signature, None,
+            "its times can't be relied on"
+        );
+        files.write("proxy.toml", "#1", 60);
+        let (source, _) = files.load();
+        assert!(source.trace.seen[0].signature.is_some());
+    }
+
+    #[test]
+    fn a_file_that_replaces_another_is_seen() {
+        let files = Files::new();
+        files.write("proxy.toml", "#1", 60);
+        let (mut source, _) = files.load();
+        files.write("new", "#2", 60);
+        fs::rename(files.path("new"), files.path("proxy.toml")).unwrap();
+        assert!(source.changed());
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for_but_not_for_good() {
+        let files = Files::new();
+        files.write("proxy.toml", "#1", 60);
+        let (mut source, _) = files.load();
+        for _ in 0..POLLS_FOR_WRITER {
+            files.write("proxy.toml", "#2", 0);
+            assert!(!source.changed());
+        }
+        files.write("proxy.toml", "#3", 0);
+        assert!(source.changed());
+    }
+
+    #[test]
+    fn a_failed_load_sees_what_sets_it_right() {
+        let files = Files::new();
+        let (mut source, fine) = files.load();
+        assert!(!fine && !source.changed(), "there is no file, still");
+        files.write("proxy.toml", "include = [\"a.toml\"]", 60);
+        assert!(source.changed());
+        source.load(&|_| None).unwrap_err();
+        assert!(!source.changed());
+        files.write("a.toml", "oops", 60);
+        assert!(source.changed(), "the included file is there");
+        source.load(&|_| None).unwrap_err();
+        assert!(!source.changed());
+        files.write("a.toml", "", 50);
+        assert!(source.changed());
+        source.load(&|_| None).unwrap();
+        assert!(!source.changed());
+        assert_eq!(source.files().count(), 2);
+    }
+
+    #[test]
+    fn files_that_come_and_go_below_an_include_are_changes() {
+        let files = Files::new();
+        files.write("proxy.toml", "include = [\"t/*.toml\"]", 60);
+        let (mut source, fine) = files.load();
+        assert!(fine && !source.changed());
+        fs::create_dir(files.path("t")).unwrap();
+        files.write("t/.a.toml.swp", "", 60);
+        assert!(!source.changed());
+        files.write("t/a.toml", "", 60);
+        assert!(source.changed());
+        source.load(&|_| None).unwrap();
+        fs::remove_file(files.path("t/a.toml")).unwrap();
+        assert!(!source.changed(), "it may be being renamed");
+        assert!(source.changed());
+        source.load(&|_| None).unwrap();
+        assert!(!source.changed());
+    }
+}

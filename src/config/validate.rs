@@ -375,3 +375,184 @@ impl Checker<'_> {
         paths
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{HostHeader, of_text};
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        of_text(text).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    #[test]
+    fn an_empty_file_has_every_default() {
+        let config = config("");
+        assert_eq!(
+            config.listen,
+            [Address::Tcp("0.0.0.0:8080".parse().unwrap())]
+        );
+        assert_eq!(
+            config.admin,
+            Address::Tcp("127.0.0.1:9180".parse().unwrap())
+        );
+        assert_eq!(config.trusted_proxies, []);
+        assert_eq!(config.log.format, LogFormat::Auto);
+        assert_eq!(config.log.level, LogLevel::Info);
+        assert!(config.log.access);
+        assert_eq!(config.shutdown_grace, GRACE);
+        assert_eq!(config.limits, LIMITS);
+        assert_eq!(config.routes, []);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = config(
+            r#"
+            listen = ["[::1]:80", "unix:/run/edge.sock"]
+            trusted_proxies = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]
+            admin.listen = "127.0.0.1:1"
+            log = { format = "text", level = "debug", access = false }
+            shutdown.grace = "0s"
+            limits = { connections = 7, headers_bytes_max = "64KiB", header_read = "1s", keepalive = "2s" }
+            [routes.thor]
+            hosts = "Thor.Polls.Local."
+            upstream = ["http://Thor_Web:8000", "http://[2001:DB8::1]:1", "unix:/run/thor.sock"]
+            host = "app.internal:8000"
+            [[routes.thor.paths]]
+            prefix = "/static/"
+            upstream = "http://files:80"
+            strip = true
+            "#,
+        );
+        assert_eq!(config.listen[1], Address::Unix("/run/edge.sock".into()));
+        let nets: Vec<_> = config
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(nets, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+        assert_eq!(config.admin.to_string(), "127.0.0.1:1");
+        assert_eq!(
+            (config.log.format, config.log.level),
+            (LogFormat::Text, LogLevel::Debug)
+        );
+        assert!(!config.log.access);
+        assert_eq!(config.shutdown_grace, Duration::ZERO);
+        assert_eq!(config.limits.connections, 7);
+        assert_eq!(config.limits.headers_bytes_max, 64 * 1024);
+        assert_eq!(config.limits.header_read, Duration::from_secs(1));
+        assert_eq!(config.limits.keepalive, Duration::from_secs(2));
+        let thor = &config.routes[0];
+        assert_eq!(
+            (&*thor.tenant, thor.hosts[0].as_str()),
+            ("thor", "thor.polls.local")
+        );
+        let origins: Vec<_> = thor
+            .upstream
+            .origins
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            origins,
+            [
+                "http://thor_web:8000",
+                "http://[2001:db8::1]:1",
+                "unix:/run/thor.sock"
+            ]
+        );
+        assert_eq!(
+            thor.policy.host,
+            HostHeader::Literal("app.internal:8000".parse().unwrap())
+        );
+        assert_eq!(thor.paths[0].prefix.as_str(), "/static/");
+        assert_eq!(
+            thor.paths[0].upstream.origins[0].to_string(),
+            "http://files:80"
+        );
+        assert!(thor.paths[0].strip);
+    }
+
+    const TWO: &str = r#"
+        [defaults]
+        host = "upstream"
+        timeouts = { connect = "1s", idle = "9s" }
+        request_headers.set = { X-A = "default", X-B = "default" }
+        response_headers = { add = { X-C = ["1", "2"] }, remove = ["Server", "X-Gone"] }
+        [routes.thor]
+        hosts = "thor"
+        upstream = "http://a:1"
+        timeouts.connect = "3s"
+        request_headers.set = { x-a = "thor" }
+        response_headers = { set = { server = "thor" } }
+        [routes.potter]
+        hosts = "potter"
+        upstream = "http://b:1"
+    "#;
+
+    #[test]
+    fn a_route_wins_over_the_defaults_key_by_key() {
+        let config = config(TWO);
+        let show = |list: &[(http::HeaderName, http::HeaderValue)]| {
+            let mut shown: Vec<_> = list
+                .iter()
+                .map(|(n, v)| format!("{n}={}", v.to_str().unwrap()))
+                .collect();
+            shown.sort();
+            shown.join(" ")
+        };
+        let thor = &config.routes[0].policy;
+        assert_eq!(thor.host, HostHeader::Upstream);
+        assert_eq!(thor.timeouts.connect, Duration::from_secs(3));
+        assert_eq!(thor.timeouts.idle, Duration::from_secs(9));
+        assert_eq!(thor.timeouts.response, Duration::from_secs(60));
+        assert_eq!(show(&thor.request_headers.set), "x-a=thor x-b=default");
+        assert_eq!(show(&thor.response_headers.set), "server=thor");
+        assert_eq!(show(&thor.response_headers.add), "x-c=1 x-c=2");
+        assert_eq!(thor.response_headers.remove, ["x-gone"]);
+        let potter = &config.routes[1].policy;
+        assert_eq!(show(&potter.request_headers.set), "x-a=default x-b=default");
+        assert_eq!(potter.response_headers.remove, ["server", "x-gone"]);
+    }
+
+    #[test]
+    fn equal_policies_are_one() {
+        let more = r#"
+            [routes.loki]
+            hosts = "loki"
+            upstream = "http://c:1"
+            timeouts.connect = "1s"
+            [routes.odin]
+            hosts = "odin"
+            upstream = "http://d:1"
+        "#;
+        let config = config(&format!("{TWO}{more}"));
+        let policy = |index: usize| &config.routes[index].policy;
+        assert!(
+            Arc::ptr_eq(policy(1), policy(2)),
+            "said again, it is still the same"
+        );
+        assert!(Arc::ptr_eq(policy(1), policy(3)), "unsaid");
+        assert!(!Arc::ptr_eq(policy(0), policy(1)));
+    }
+
+    #[test]
+    fn routes_keep_the_order_of_the_file() {
+        let text: String = ["zeta", "alpha", "mid"]
+            .map(|name| {
+                format!("[routes.{name}]\nhosts = \"{name}\"\nupstream = \"http://{name}:1\"\n")
+            })
+            .concat();
+        let routes = config(&text).routes;
+        let names: Vec<_> = routes.iter().map(|route| &*route.tenant).collect();
+        assert_eq!(names, ["zeta", "alpha", "mid"]);
+    }
+
+    #[test]
+    fn any_number_of_ports_that_the_system_picks() {
+        let config =
+            config("listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin.listen = \"127.0.0.1:0\"");
+        assert_eq!(config.listen.len(), 2);
+    }
+}

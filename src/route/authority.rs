@@ -139,3 +139,95 @@ impl fmt::Display for InvalidHost {
 }
 
 impl std::error::Error for InvalidHost {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hosts_of_requests() {
+        let check = |text: &str, host: &str, port| {
+            let authority = Authority::parse(text.as_bytes()).unwrap();
+            assert_eq!((authority.host(), authority.port()), (host, port), "{text}");
+        };
+        check("thor.polls.local", "thor.polls.local", None);
+        check("Thor.Polls.LOCAL:8080", "thor.polls.local", Some(8080));
+        check("thor.polls.local.", "thor.polls.local", None);
+        check("thor.polls.local.:80", "thor.polls.local", Some(80));
+        check("thor.polls.local:", "thor.polls.local", None);
+        check("thor_web:65535", "thor_web", Some(65535));
+        check("-a-.b", "-a-.b", None);
+        check("192.0.2.1:80", "192.0.2.1", Some(80));
+        check("[2001:DB8:0:0::1]", "[2001:db8::1]", None);
+        check("[::1]:8080", "[::1]", Some(8080));
+        check(&"a".repeat(63), &"a".repeat(63), None);
+        let longest = format!(
+            "{}{}",
+            format!("{}.", "a".repeat(63)).repeat(3),
+            "b".repeat(61)
+        );
+        check(&format!("{longest}."), &longest, None);
+    }
+
+    #[test]
+    fn what_is_no_host() {
+        let refused = [
+            "",
+            ".",
+            "..",
+            ":80",
+            ".a",
+            "a..b",
+            "a b",
+            " a",
+            "a,b",
+            "a\0",
+            "a\t",
+            "a/b",
+            "user@a",
+            "a%41",
+            "a*",
+            "*.a",
+            "b\u{fc}cher",
+            "a:0",
+            "a:65536",
+            "a:+80",
+            "a:8 0",
+            "a:000080",
+            "a:80:80",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[]",
+            "[fe80::1%25eth0]",
+            "[1.2.3.4]",
+            &"a".repeat(64),
+            &"a.".repeat(128),
+        ];
+        for text in refused {
+            assert_eq!(
+                Authority::parse(text.as_bytes()),
+                Err(InvalidHost),
+                "{text:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_host_or_refused(bytes: Vec<u8>) {
+            let _ = Authority::parse(&bytes);
+        }
+
+        #[test]
+        fn reading_what_was_read_changes_nothing(text in "[A-Za-z0-9_.:\\[\\]-]{0,40}") {
+            if let Ok(once) = Authority::parse(text.as_bytes()) {
+                let again = Authority::parse(once.host().as_bytes()).unwrap();
+                prop_assert_eq!(once.host(), again.host());
+                prop_assert!(!once.host().is_empty() && once.host().is_ascii());
+            }
+        }
+    }
+}

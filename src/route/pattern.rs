@@ -56,7 +56,7 @@ impl HostPattern {
         }
         // Hosts that end in a number are addresses, which have no hosts below them.
         let last = host.rsplit('.').next().unwrap_or(host);
-        if host.starts_with('[') || last.bytes().all(|byte| byte.is_ascii_digit()) {
+        if last.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(HostPatternError::WildcardAddress);
         }
         Ok(Self(format!("*.{host}").into()))
@@ -82,6 +82,9 @@ fn check_shape(text: &str) -> Result<(), HostPatternError> {
     }
     if text == "*" || text == "*." {
         return Err(HostPatternError::Everything);
+    }
+    if text.starts_with("*.[") {
+        return Err(HostPatternError::WildcardAddress);
     }
     if text.contains("://") {
         return Err(HostPatternError::Scheme { host: host() });
@@ -188,5 +191,80 @@ impl std::error::Error for HostPatternError {}
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn patterns_are_written_in_one_way() {
+        let check = |text: &str, shown: &str| {
+            assert_eq!(HostPattern::parse(text).unwrap().to_string(), shown);
+        };
+        check("thor.polls.local", "thor.polls.local");
+        check("Thor.POLLS.local.", "thor.polls.local");
+        check("*.Polls.local.", "*.polls.local");
+        check("*.localhost", "*.localhost");
+        check("thor_web", "thor_web");
+        check("B\u{fc}cher.example", "xn--bcher-kva.example");
+        check("*.b\u{fc}cher.example", "*.xn--bcher-kva.example");
+        check("192.0.2.1", "192.0.2.1");
+        check("[2001:DB8::0:1]", "[2001:db8::1]");
+    }
+
+    #[test]
+    fn what_is_no_pattern_has_its_remedy() {
+        let check = |text: &str, remedy: &str| {
+            let error = HostPattern::parse(text).expect_err(text);
+            assert!(
+                error.remedy().contains(remedy),
+                "{text}: {error}: {}",
+                error.remedy()
+            );
+        };
+        check("", "write a host");
+        check("thor.polls.local:8080", "write `thor.polls.local`");
+        check("[::1]:80", "write `[::1]`");
+        check("::1", "`[::1]`");
+        check("[::1", "in brackets");
+        check("[fe80::1%eth0]", "in brackets");
+        check(
+            "http://thor.polls.local:8080/x",
+            "alone: `thor.polls.local`",
+        );
+        check("thor.polls.local/polls", "alone: `thor.polls.local`");
+        check("me@thor.polls.local", "alone: `thor.polls.local`");
+        check("*", "name the hosts");
+        check("*.", "name the hosts");
+        check("a.*.b", "at the front only");
+        check("*.*.b", "at the front only");
+        check("*a.b", "at the front only");
+        check("*.192.0.2.1", "without `*.`");
+        check("*.[::1]", "without `*.`");
+        check("a..b", "labels of 1 to 63");
+        check(&"a".repeat(64), "labels of 1 to 63");
+        check(&"a.".repeat(200), "at most 253");
+        check("a b", "letters, digits");
+        check("xn--\u{fc}", "as browsers show it");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_as_the_same(text in "(\\*\\.)?[A-Za-z0-9_\u{e4}\u{fc}.-]{1,30}") {
+            if let Ok(pattern) = HostPattern::parse(&text) {
+                prop_assert_eq!(&HostPattern::parse(&pattern.to_string()).unwrap(), &pattern);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_pattern_or_refused(text: String) {
+            if let Err(error) = HostPattern::parse(&text) {
+                prop_assert!(!error.to_string().is_empty() && !error.remedy().is_empty());
+            }
+        }
     }
 }

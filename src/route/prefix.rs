@@ -69,3 +69,42 @@ impl fmt::Display for PathPrefixError {
 }
 
 impl std::error::Error for PathPrefixError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_a_segment_does() {
+        let check = |prefix: &str, path: &str, expected: bool| {
+            let prefix = PathPrefix::parse(prefix).unwrap();
+            assert_eq!(prefix.matches(path), expected, "{prefix} {path}");
+        };
+        check("/static", "/static", true);
+        check("/static", "/static/", true);
+        check("/static", "/static/a.css", true);
+        check("/static", "/static?v=1", true);
+        check("/static", "/staticfiles", false);
+        check("/static", "/Static", false);
+        check("/static/", "/static", false);
+        check("/static/", "/static?v=/static/", false);
+        check("/static/", "/static/", true);
+        check("/static/", "/static/a", true);
+        check("/", "/anything", true);
+        check("/", "*", false);
+    }
+
+    #[test]
+    fn what_is_no_prefix() {
+        let check = |text: &str, error| assert_eq!(PathPrefix::parse(text), Err(error));
+        check("", PathPrefixError::Relative);
+        check("static/", PathPrefixError::Relative);
+        check("/a b", PathPrefixError::Character(' '));
+        check("/a?b", PathPrefixError::Character('?'));
+        check("/\u{fc}", PathPrefixError::Character('\u{fc}'));
+        check(
+            &format!("/{}", "a".repeat(PREFIX_BYTES_MAX)),
+            PathPrefixError::Length,
+        );
+    }
+}

@@ -124,3 +124,122 @@ impl<T> PathTable<T> {
         self.longest_first.iter().map(|(_, value)| value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::route::PathPrefix;
+
+    fn table(patterns: &[&str]) -> HostTable<String> {
+        let mut table = HostTable::default();
+        for pattern in patterns {
+            let pattern = HostPattern::parse(pattern).unwrap();
+            table.insert(&pattern, pattern.to_string()).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_exact_host_wins_then_the_longest_wildcard() {
+        let table = table(&[
+            "thor.polls.local",
+            "*.polls.local",
+            "*.thor.polls.local",
+            "*.local",
+        ]);
+        let check = |host, expected: Option<&str>| {
+            assert_eq!(table.find(host).map(String::as_str), expected, "{host}");
+        };
+        check("thor.polls.local", Some("thor.polls.local"));
+        check("a.thor.polls.local", Some("*.thor.polls.local"));
+        check("b.a.thor.polls.local", Some("*.thor.polls.local"));
+        check("potter.polls.local", Some("*.polls.local"));
+        check("polls.local", Some("*.local"));
+        check("local", None);
+        check("xthor.polls.local.example", None);
+    }
+
+    #[test]
+    fn a_taken_place_stays_taken() {
+        let mut table = table(&["a.b", "*.b"]);
+        for pattern in ["A.b.", "*.B"] {
+            let pattern = HostPattern::parse(pattern).unwrap();
+            assert_eq!(
+                table.insert(&pattern, "new".to_owned()),
+                Err("new".to_owned())
+            );
+        }
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let mut table = PathTable::default();
+        for prefix in ["/static", "/static/admin/", "/s"] {
+            let prefix = PathPrefix::parse(prefix).unwrap();
+            table.insert(prefix.clone(), prefix.to_string()).unwrap();
+        }
+        let check = |path, expected: Option<&str>| {
+            assert_eq!(
+                table.find(path).map(|(prefix, _)| prefix.as_str()),
+                expected,
+                "{path}"
+            );
+        };
+        check("/static/admin/x", Some("/static/admin/"));
+        check("/static/admin", Some("/static"));
+        check("/s/static", Some("/s"));
+        check("/staticfiles", None);
+        let twice = PathPrefix::parse("/s").unwrap();
+        assert!(table.insert(twice, String::new()).is_err());
+    }
+
+    /// What [`HostTable::find`] means, by looking at every pattern.
+    fn oracle<'p>(patterns: &'p [HostPattern], host: &str) -> Option<&'p HostPattern> {
+        let below = |pattern: &&HostPattern| {
+            let suffix = pattern.wildcard_suffix().unwrap_or("\0");
+            host.strip_suffix(suffix)
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        };
+        let exact = patterns.iter().find(|pattern| pattern.as_str() == host);
+        exact.or_else(|| {
+            patterns
+                .iter()
+                .filter(below)
+                .max_by_key(|pattern| pattern.as_str().len())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn hosts_are_found_as_by_looking_at_every_pattern(
+            patterns in prop::collection::btree_set("(\\*\\.)?[ab](\\.[ab]){0,3}", 0..12),
+            hosts in prop::collection::vec("[ab](\\.[ab]){0,4}", 1..8),
+        ) {
+            let patterns: Vec<_> = patterns.iter().map(|text| HostPattern::parse(text).unwrap()).collect();
+            let mut table = HostTable::with_capacity(patterns.len());
+            for pattern in &patterns {
+                table.insert(pattern, pattern.clone()).unwrap();
+            }
+            for host in &hosts {
+                prop_assert_eq!(table.find(host), oracle(&patterns, host));
+            }
+        }
+
+        #[test]
+        fn paths_are_found_as_by_looking_at_every_prefix(
+            prefixes in prop::collection::btree_set("(/[ab]{0,2}){1,3}", 0..10),
+            path in "(/[ab]{0,2}){1,4}(\\?[ab/]{0,3})?",
+        ) {
+            let prefixes: Vec<_> = prefixes.iter().map(|text| PathPrefix::parse(text).unwrap()).collect();
+            let mut table = PathTable::default();
+            for prefix in &prefixes {
+                table.insert(prefix.clone(), ()).unwrap();
+            }
+            let longest = prefixes.iter().filter(|prefix| prefix.matches(&path)).max_by_key(|prefix| prefix.as_str().len());
+            prop_assert_eq!(table.find(&path).map(|(prefix, ())| prefix), longest);
+        }
+    }
+}
