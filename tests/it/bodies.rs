@@ -426,6 +426,11 @@ fn client_that_cuts_its_upload_short_leaves_the_app_no_whole_request() {
         upstream.wait("the end", |seen| seen.open == 0);
         let request = upstream.last();
         assert!(!request.body.whole, "a cut upload of {head:?} looked whole");
-        assert_eq!(edge.logged("path", "/cut")["error"], "client_gone");
+        let line = edge.logged("path", "/cut");
+        assert_eq!(
+            (&line["status"], &line["error"]),
+            (&499.into(), &"client_gone".into()),
+            "{head:?}"
+        );
     }
 }

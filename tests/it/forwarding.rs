@@ -1,6 +1,7 @@
 //! Requests and answers of every framing, from client to app and back.
 
 use crate::support::{
+    Gate,
     client::Client,
     edge::{Edge, Setup, tenant, tenant_at},
     upstream::{Refusing, Upstream, ok},
@@ -327,23 +328,35 @@ fn empty_line_before_a_request_is_passed_over() {
 }
 
 #[test]
-fn several_origins_share_the_requests() {
-    let (first, second) = (Upstream::saying("ok"), Upstream::saying("ok"));
+fn requests_at_the_same_time_go_to_several_origins() {
+    let gate = Gate::default();
+    let slow = || {
+        let gate = gate.clone();
+        Upstream::script(move |connection| {
+            while connection.request().is_some() {
+                gate.wait();
+                connection.send(ok("ok"));
+            }
+        })
+    };
+    let (first, second) = (slow(), slow());
     let edge = Edge::start(&format!(
         "[routes.thor]\nhosts = [\"{HOST}\"]\nupstream = [\"{}\", \"{}\"]\n",
         first.url(),
         second.url()
     ));
-    let mut client = edge.client();
-    for _ in 0..60 {
-        client.get(HOST, "/").expect(200, "ok");
+    let mut clients: Vec<_> = (0..8).map(|_| edge.client()).collect();
+    for client in &mut clients {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
     }
-    let (first, second) = (first.requests().len(), second.requests().len());
-    assert_eq!(first + second, 60);
-    assert!(
-        first > 0 && second > 0,
-        "one origin had nothing to do: {first}, {second}"
-    );
+    for origin in [&first, &second] {
+        origin.wait("a request", |seen| !seen.requests.is_empty());
+    }
+    gate.open();
+    for client in &mut clients {
+        client.response().expect(200, "ok");
+    }
+    assert_eq!(first.requests().len() + second.requests().len(), 8);
 }
 
 #[test]

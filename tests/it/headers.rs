@@ -305,7 +305,7 @@ fn te_trailers_is_the_only_te_that_passes() {
         Some("trailers")
     );
     assert_eq!(
-        thor.receives("TE: gzip, trailers;q=0.5\r\nConnection: TE\r\n")
+        thor.receives("TE: gzip, trailers\r\nConnection: TE\r\n")
             .field("te"),
         Some("trailers")
     );

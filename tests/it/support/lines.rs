@@ -2,19 +2,18 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    sync::{Arc, Condvar, Mutex},
     thread,
 };
 
 use serde_json::Value;
 
-use super::DEADLINE;
+use super::{DEADLINE, Watched};
 
 /// One stream of lines; a copy sees the same lines.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<(Mutex<Gathered>, Condvar)>);
+pub(crate) struct Lines(Watched<Gathered>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Gathered {
     lines: Vec<String>,
     ended: bool,
@@ -34,26 +33,21 @@ impl Lines {
                 let text = String::from_utf8_lossy(&line)
                     .trim_end_matches('\n')
                     .to_owned();
-                gathering.change(|gathered| gathered.lines.push(text));
+                gathering.0.change(|gathered| gathered.lines.push(text));
                 line.clear();
             }
-            gathering.change(|gathered| gathered.ended = true);
+            gathering.0.change(|gathered| gathered.ended = true);
         });
         lines
     }
 
-    fn change(&self, change: impl FnOnce(&mut Gathered)) {
-        change(&mut self.0.0.lock().unwrap());
-        self.0.1.notify_all();
-    }
-
     pub(crate) fn so_far(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().lines.clone()
+        self.0.get().lines
     }
 
-    /// How many there are: what comes after is looked for with [`Self::wait_after`].
+    /// How many there are: what comes after is looked for with [`Self::find_after`].
     pub(crate) fn count(&self) -> usize {
-        self.0.0.lock().unwrap().lines.len()
+        self.so_far().len()
     }
 
     /// Waits for the first line that `wanted` turns into something.
@@ -70,21 +64,17 @@ impl Lines {
         what: &str,
         wanted: impl Fn(&str) -> Option<T>,
     ) -> T {
-        let found = |gathered: &Gathered| {
+        let find = |gathered: &Gathered| {
             gathered
                 .lines
                 .iter()
                 .skip(skip)
                 .find_map(|line| wanted(line))
         };
-        let waiting = |gathered: &mut Gathered| !gathered.ended && found(gathered).is_none();
-        let gathered = self.0.0.lock().unwrap();
-        let (gathered, _) = self
-            .0
-            .1
-            .wait_timeout_while(gathered, DEADLINE, waiting)
-            .unwrap();
-        found(&gathered)
+        let gathered = self.0.wait(DEADLINE, |gathered| {
+            gathered.ended || find(gathered).is_some()
+        });
+        find(&gathered)
             .unwrap_or_else(|| panic!("no line with {what} in:\n{}", gathered.lines.join("\n")))
     }
 
@@ -109,13 +99,8 @@ impl Lines {
     /// All lines of a stream that has ended, or is about to.
     #[track_caller]
     pub(crate) fn all(&self) -> Vec<String> {
-        let gathered = self.0.0.lock().unwrap();
-        let (gathered, _) = self
-            .0
-            .1
-            .wait_timeout_while(gathered, DEADLINE, |gathered| !gathered.ended)
-            .unwrap();
+        let gathered = self.0.wait(DEADLINE, |gathered| gathered.ended);
         assert!(gathered.ended, "the stream did not end");
-        gathered.lines.clone()
+        gathered.lines
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod websocket;
 pub(crate) mod wire;
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -32,28 +32,55 @@ pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
+/// A value that some threads change and others wait for; copies share it.
+#[derive(Debug, Default)]
+pub(crate) struct Watched<T>(Arc<(Mutex<T>, Condvar)>);
+
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Clone> Watched<T> {
+    pub(crate) fn get(&self) -> T {
+        self.lock().clone()
+    }
+
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let changed = change(&mut self.lock());
+        self.0.1.notify_all();
+        changed
+    }
+
+    /// The value as soon as it is as `wanted`, or as it is at the deadline.
+    pub(crate) fn wait(&self, deadline: Duration, wanted: impl Fn(&T) -> bool) -> T {
+        let waiting = |value: &mut T| !wanted(value);
+        let waited = self.0.1.wait_timeout_while(self.lock(), deadline, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// A test that fails while it looks leaves the value as good as it was.
+    fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Closed until it is opened, then open for good: lets a test hold a script at a line of its own choice.
 #[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Gate(Watched<bool>);
 
 impl Gate {
     pub(crate) fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
+        self.0.change(|open| *open = true);
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        *self.0.0.lock().unwrap()
+        self.0.get()
     }
 
     /// Gives up after three deadlines, so that a test that failed leaves no thread behind.
     pub(crate) fn wait(&self) {
-        let open = self.0.0.lock().unwrap();
-        drop(
-            self.0
-                .1
-                .wait_timeout_while(open, 3 * DEADLINE, |open| !*open)
-                .unwrap(),
-        );
+        self.0.wait(3 * DEADLINE, |open| *open);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     io::{BufReader, Read, Write},
     net::{Shutdown, SocketAddr},
     path::Path,
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{
-    DEADLINE,
+    DEADLINE, Watched,
     wire::{self, Body, Head, Reader},
 };
 
@@ -20,7 +20,7 @@ use super::{
 pub(crate) struct Upstream {
     url: String,
     listener: Socket,
-    seen: Arc<(Mutex<Seen>, Condvar)>,
+    seen: Watched<Seen>,
 }
 
 /// What an app has received until now.
@@ -87,14 +87,14 @@ impl Upstream {
         let upstream = Self {
             url,
             listener,
-            seen: Arc::default(),
+            seen: Watched::default(),
         };
-        let seen = Arc::clone(&upstream.seen);
+        let seen = upstream.seen.clone();
         let script = Arc::new(script);
         thread::spawn(move || {
             // `drop` shuts the listener down, which ends the wait with an error.
             while let Ok((socket, _)) = accepting.accept() {
-                let mut connection = Connection::accepted(socket, Arc::clone(&seen));
+                let mut connection = Connection::accepted(socket, seen.clone());
                 let script = Arc::clone(&script);
                 thread::spawn(move || script(&mut connection));
             }
@@ -153,11 +153,11 @@ impl Upstream {
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        self.seen.0.lock().unwrap().clone()
+        self.seen.get()
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.seen.0.lock().unwrap().connections
+        self.seen.get().connections
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -173,12 +173,7 @@ impl Upstream {
     /// Waits until what has been received is as `wanted`.
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&Seen) -> bool) {
-        let seen = self.seen.0.lock().unwrap();
-        let (seen, _) = self
-            .seen
-            .1
-            .wait_timeout_while(seen, DEADLINE, |seen| !wanted(seen))
-            .unwrap();
+        let seen = self.seen.wait(DEADLINE, &wanted);
         assert!(
             wanted(&seen),
             "the upstream waited in vain for {what}: {seen:?}"
@@ -195,14 +190,14 @@ impl Drop for Upstream {
 /// The edge's connection to an app, seen from the app.
 pub(crate) struct Connection {
     reader: Reader,
-    seen: Arc<(Mutex<Seen>, Condvar)>,
+    seen: Watched<Seen>,
     /// 1 for the first that the app accepted.
     pub(crate) number: usize,
     resetting: bool,
 }
 
 impl Connection {
-    fn accepted(socket: Socket, seen: Arc<(Mutex<Seen>, Condvar)>) -> Self {
+    fn accepted(socket: Socket, seen: Watched<Seen>) -> Self {
         // Longer than the tests wait, so that it is never the app that gives up.
         socket.set_read_timeout(Some(6 * DEADLINE)).unwrap();
         socket.set_write_timeout(Some(6 * DEADLINE)).unwrap();
@@ -212,18 +207,12 @@ impl Connection {
             number: 0,
             resetting: false,
         };
-        connection.number = connection.change(|seen| {
+        connection.number = connection.seen.change(|seen| {
             seen.connections += 1;
             seen.open += 1;
             seen.connections
         });
         connection
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
-        let changed = change(&mut self.seen.0.lock().unwrap());
-        self.seen.1.notify_all();
-        changed
     }
 
     /// The next request with its body; `None` when the edge has closed the connection.
@@ -240,14 +229,14 @@ impl Connection {
             head: head.clone(),
             body: Body::default(),
         };
-        self.change(|seen| seen.requests.push(request));
+        self.seen.change(|seen| seen.requests.push(request));
         Some(head)
     }
 
     /// The body of the request whose head was read last, on whichever connection.
     pub(crate) fn body(&mut self, head: &Head) -> Body {
         let body = wire::read_body(&mut self.reader, head.request_framing());
-        self.change(|seen| {
+        self.seen.change(|seen| {
             let same = |request: &&mut Request| request.head.raw == head.raw;
             let kept = seen.requests.iter_mut().rev().find(same).unwrap();
             kept.body = body.clone();
@@ -303,7 +292,7 @@ impl Drop for Connection {
         if !self.resetting {
             drop(self.reader.get_ref().shutdown(Shutdown::Both));
         }
-        self.change(|seen| seen.open -= 1);
+        self.seen.change(|seen| seen.open -= 1);
     }
 }
 
