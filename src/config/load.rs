@@ -47,6 +47,8 @@ const GLOB: glob::MatchOptions = glob::MatchOptions {
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
+    /// Stands for the file at `path`.
+    embedded: Option<&'static str>,
     seen: Vec<Seen>,
     patterns: Vec<String>,
     matched: BTreeSet<PathBuf>,
@@ -90,11 +92,22 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            embedded: None,
             seen: Vec::new(),
             patterns: Vec::new(),
             matched: BTreeSet::new(),
             hasher: RandomState::default(),
             waits: 0,
+        }
+    }
+
+    /// A main file that is part of the program, under the name by which mistakes in it are told. It
+    /// can't be polled.
+    #[must_use]
+    pub fn embedded(name: &str, text: &'static str) -> Self {
+        Self {
+            embedded: Some(text),
+            ..Self::new(name)
         }
     }
 
@@ -290,7 +303,10 @@ impl Loading<'_> {
             content: None,
             signature: None,
         };
-        let outcome = read(path, BYTES_MAX - self.bytes);
+        let outcome = match self.source.embedded {
+            Some(text) if wanted_by.is_none() => Ok((text.into(), None)),
+            _ => read(path, BYTES_MAX - self.bytes),
+        };
         if let Ok((bytes, signature)) = &outcome {
             seen.content = Some(self.source.hasher.hash_one(bytes));
             seen.signature = *signature;

@@ -1,0 +1,16 @@
+//! `hostler run`: the edge itself, until it is told to end.
+
+use std::{io::Write, path::Path};
+
+use crate::{config::Source, telemetry};
+
+/// Serves. False if the configuration is wrong: then nothing was bound, and `err` says why.
+pub(super) fn run(path: &Path, coloured: bool, err: &mut dyn Write) -> anyhow::Result<bool> {
+    let mut source = Source::new(path);
+    let Some(config) = super::load(&mut source, coloured, err)? else {
+        return Ok(false);
+    };
+    let level = telemetry::init(config.log.format, config.log.level)?;
+    super::serve(config, Some(source), level, |_| Ok(()))?;
+    Ok(true)
+}
