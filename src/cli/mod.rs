@@ -16,7 +16,8 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Address, Config, Source},
+    config::{Config, Source},
+    edge::Edge,
     telemetry,
 };
 
@@ -111,15 +112,22 @@ fn load(source: &mut Source, coloured: bool, err: &mut dyn Write) -> io::Result<
     }
 }
 
-/// Serves until told to end. `listening` is called with the public addresses once they are bound.
+/// Serves until told to end. `listening` is called with the edge once its addresses are bound.
 fn serve(
     config: Config,
     source: Option<Source>,
-    level: telemetry::Level,
-    listening: impl FnOnce(&[Address]) -> io::Result<()>,
+    listening: impl FnOnce(&Edge) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let _ = (config, source, level, listening);
-    anyhow::bail!("this build has no edge")
+    let level = telemetry::init(config.log.format, config.log.level)?;
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    control.block_on(async {
+        let edge = Edge::start(config, level).await?;
+        listening(&edge)?;
+        edge.run(source).await?;
+        Ok(())
+    })
 }
 
 fn env(name: &str) -> Option<String> {

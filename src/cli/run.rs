@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::Path};
 
-use crate::{config::Source, telemetry};
+use crate::config::Source;
 
 /// Serves. False if the configuration is wrong: then nothing was bound, and `err` says why.
 pub(super) fn run(path: &Path, coloured: bool, err: &mut dyn Write) -> anyhow::Result<bool> {
@@ -10,7 +10,6 @@ pub(super) fn run(path: &Path, coloured: bool, err: &mut dyn Write) -> anyhow::R
     let Some(config) = super::load(&mut source, coloured, err)? else {
         return Ok(false);
     };
-    let level = telemetry::init(config.log.format, config.log.level)?;
-    super::serve(config, Some(source), level, |_| Ok(()))?;
+    super::serve(config, Some(source), |_| Ok(()))?;
     Ok(true)
 }

@@ -102,11 +102,6 @@ impl Diagnostic {
         }
     }
 
-    /// Whether it is about one place only.
-    pub(super) fn is_alone(&self) -> bool {
-        self.related.is_empty()
-    }
-
     fn render(&self, files: &[SourceFile], renderer: &Renderer) -> String {
         let mut group = Level::ERROR
             .primary_title(self.message.as_str())

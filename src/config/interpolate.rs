@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::reader::Problem;
+use super::scalar::Problem;
 
 /// What a variable of the environment holds, if it is set.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -71,5 +71,47 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, Problem> {
             format!("the environment has no `{name}`"),
             format!("set it, or give a default: `${{{name}:-default}}`"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "HOST" => Some("thor_web".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "NESTED" => Some("${HOST}".to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_are_replaced_once() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(interpolate(text, &env).unwrap(), expected, "{text}");
+        };
+        check("plain $HOST {HOST}", "plain $HOST {HOST}");
+        check("http://${HOST}:${PORT:-8000}", "http://thor_web:8000");
+        check("${HOST:-other}", "thor_web");
+        check("${EMPTY}|${EMPTY:-full}|${NONE:-}", "|full|");
+        check("${NESTED}", "${HOST}");
+        check("$${HOST} ${HOST}", "${HOST} thor_web");
+        check("\u{fc}${HOST}\u{fc}", "\u{fc}thor_web\u{fc}");
+    }
+
+    #[test]
+    fn mistakes_have_their_place_and_remedy() {
+        let check = |text: &str, place: Range<usize>, message: &str| {
+            let (range, problem) = interpolate(text, &env).unwrap_err();
+            assert_eq!(range, place, "{text}");
+            assert!(problem.message.contains(message), "{}", problem.message);
+        };
+        check("a ${NONE} b", 2..9, "no `NONE`");
+        check("a ${HOST", 2..8, "not closed");
+        check("${}", 0..3, "no name");
+        check("${1A}", 0..5, "no name");
+        check("${HOST}${A B:-x}", 7..16, "no name");
     }
 }

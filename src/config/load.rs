@@ -1,23 +1,17 @@
-//! Reads proxy.toml and what it includes, and tells later whether they have changed.
+//! From files to a configuration, or to everything that is wrong with them.
 //!
-//! The only place that touches the files of the configuration. What they mean is decided elsewhere.
+//! What their keys mean is decided by `validate`; whether they have changed since, by `source`.
 
 use std::{
-    collections::BTreeSet,
-    fs::{File, Metadata},
-    hash::BuildHasher as _,
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
+    collections::{BTreeSet, HashSet},
+    io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
-
-use foldhash::quality::RandomState;
-use schemars::{Schema, generate::SchemaSettings};
 
 use super::{
     Config, ConfigErrors,
     diagnostic::{Diagnostic, SourceFile, Span},
+    files::{BYTES_MAX, FILES_MAX, Trace, find, identity},
     interpolate::Env,
     leaf::FilePattern,
     raw::{RawConfig, RawInclude},
@@ -26,214 +20,78 @@ use super::{
     validate::validate,
 };
 
-/// All files together; 100,000 tenants of two lines are a twentieth of it.
-const BYTES_MAX: u64 = 256 * 1024 * 1024;
-const FILES_MAX: usize = 100_000;
-/// A file that was written this recently when it was read may be written again without a sign of
-/// it in its times, whose steps can be that coarse.
-const TIMES_COARSE: Duration = Duration::from_secs(2);
-/// A file that was written this recently may be half written.
-const WRITING: Duration = Duration::from_millis(100);
-/// So many polls in a row may wait for a writer to finish.
-const WAITS_MAX: u32 = 3;
-/// Files whose names begin with a dot are editors' own.
-const GLOB: glob::MatchOptions = glob::MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
-
-/// The files that a configuration comes from, and how they were when they were last read.
-#[derive(Debug)]
-pub struct Source {
-    path: PathBuf,
-    /// Stands for the file at `path`.
-    embedded: Option<&'static str>,
-    seen: Vec<Seen>,
-    patterns: Vec<String>,
-    matched: BTreeSet<PathBuf>,
-    hasher: RandomState,
-    waits: u32,
-}
-
-/// One file as it was when it was read.
-#[derive(Debug)]
-struct Seen {
-    path: PathBuf,
-    /// None if there was none, or none that could be read.
-    content: Option<u64>,
-    /// None if it can't be relied on.
-    signature: Option<Signature>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Signature {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 /// A load under way: files read so far and what is wrong with them.
 struct Loading<'a> {
-    source: &'a mut Source,
+    path: &'a Path,
+    embedded: Option<&'static str>,
     env: Env<'a>,
+    trace: &'a mut Trace,
     files: Vec<SourceFile>,
     diagnostics: Vec<Diagnostic>,
-    /// TOML's own mistakes.
-    syntax: Vec<Diagnostic>,
+    /// Lines that aren't TOML.
+    broken: Vec<Diagnostic>,
     bytes: u64,
 }
 
-impl Source {
-    /// Nothing is read yet.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            embedded: None,
-            seen: Vec::new(),
-            patterns: Vec::new(),
-            matched: BTreeSet::new(),
-            hasher: RandomState::default(),
-            waits: 0,
+/// Reads a file, or the text that stands for it, and all that it includes. The trace tells what was
+/// looked at, whatever comes of it.
+pub(super) fn load(
+    path: &Path,
+    embedded: Option<&'static str>,
+    env: Env<'_>,
+    trace: &mut Trace,
+) -> Result<Config, ConfigErrors> {
+    let mut loading = Loading {
+        path,
+        embedded,
+        env,
+        trace,
+        files: Vec::new(),
+        diagnostics: Vec::new(),
+        broken: Vec::new(),
+        bytes: 0,
+    };
+    let config = loading.main().and_then(|mut main| {
+        let included = loading.included(&mut main);
+        validate(main, included, &mut loading.diagnostics)
+    });
+    let Loading {
+        files,
+        mut diagnostics,
+        broken,
+        ..
+    } = loading;
+    match config {
+        Some(config) if diagnostics.is_empty() && broken.is_empty() => Ok(config),
+        _ => {
+            syntax::drop_echoes(&mut diagnostics, &broken, &files);
+            diagnostics.extend(broken);
+            Err(ConfigErrors::new(files, diagnostics))
         }
-    }
-
-    /// A main file that is part of the program, under the name by which mistakes in it are told. It
-    /// can't be polled.
-    #[must_use]
-    pub fn embedded(name: &str, text: &'static str) -> Self {
-        Self {
-            embedded: Some(text),
-            ..Self::new(name)
-        }
-    }
-
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Every file that the last load read or missed, the main one first.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.seen.iter().map(|seen| seen.path.as_path())
-    }
-
-    /// Reads all files anew. Blocks for as long as the disk takes.
-    ///
-    /// # Errors
-    /// All that is wrong with them. What was read is remembered even so, so that `changed` tells when
-    /// somebody has set it right.
-    pub fn load(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-        self.seen.clear();
-        self.patterns.clear();
-        self.matched.clear();
-        self.waits = 0;
-        let mut loading = Loading {
-            source: self,
-            env,
-            files: Vec::new(),
-            diagnostics: Vec::new(),
-            syntax: Vec::new(),
-            bytes: 0,
-        };
-        let mut config = None;
-        if let Some(mut main) = loading.main() {
-            let included = loading.included(&mut main);
-            config = validate(main, included, &mut loading.diagnostics);
-        }
-        let Loading {
-            files,
-            mut diagnostics,
-            syntax,
-            ..
-        } = loading;
-        match config {
-            Some(config) if diagnostics.is_empty() && syntax.is_empty() => Ok(config),
-            _ => {
-                syntax::drop_echoes(&mut diagnostics, &syntax, &files);
-                diagnostics.extend(syntax);
-                Err(ConfigErrors::new(files, diagnostics))
-            }
-        }
-    }
-
-    /// Whether the files differ from what the last load saw. Costs a `stat` per file and a listing
-    /// per include; a file is read again only if its times are new or can't be relied on.
-    pub fn changed(&mut self) -> bool {
-        let (matched, _) = self.matches_now();
-        let mut changed = matched != self.matched;
-        let mut young = changed && matched.iter().any(|path| is_young(path, WRITING));
-        for index in 0..self.seen.len() {
-            let seen = &self.seen[index];
-            let now = std::fs::metadata(&seen.path).ok();
-            if now.is_some() && now.as_ref().map(Signature::of) == seen.signature {
-                continue;
-            }
-            let (content, signature) = match read(&seen.path, BYTES_MAX) {
-                Ok((bytes, signature)) => (Some(self.hasher.hash_one(&bytes)), signature),
-                Err(_) => (None, None),
-            };
-            if content == seen.content {
-                self.seen[index].signature = signature;
-            } else {
-                young |= content.is_none() || is_young(&seen.path, WRITING);
-                changed = true;
-            }
-        }
-        // Half a file may be a whole configuration, with half of the tenants. Whoever writes gets a
-        // moment, and one who never stops doesn't hold off reloads for good.
-        if changed && young && self.waits < WAITS_MAX {
-            self.waits += 1;
-            return false;
-        }
-        if !changed {
-            self.waits = 0;
-        }
-        changed
-    }
-
-    /// What the include patterns match, the main file apart, and what could not be looked into.
-    fn matches_now(&self) -> (BTreeSet<PathBuf>, Vec<io::Error>) {
-        let mut matched = BTreeSet::new();
-        let mut errors = Vec::new();
-        for pattern in &self.patterns {
-            let found = glob::glob_with(pattern, GLOB).into_iter().flatten();
-            for path in found.take(FILES_MAX + 1) {
-                match path {
-                    Ok(path) => {
-                        matched.insert(path);
-                    }
-                    Err(error) => errors.push(error.into()),
-                }
-            }
-        }
-        matched.remove(&self.path);
-        (matched, errors)
     }
 }
 
 impl Loading<'_> {
     fn main(&mut self) -> Option<RawConfig> {
-        let path = self.source.path.clone();
-        let file = self.read(&path, None)?;
+        let file = self.read(self.path, None)?;
         let text = self.files[file as usize].text.as_str();
-        let tree = syntax::parse(file, text, &mut self.syntax);
+        let tree = syntax::parse(file, text, &mut self.diagnostics, &mut self.broken);
         let mut reader = Reader::new(file, text, self.env, &mut self.diagnostics);
         Some(reader.table(tree.get_ref(), None))
     }
 
     fn included(&mut self, main: &mut RawConfig) -> Vec<RawInclude> {
         let patterns = std::mem::replace(&mut main.include, Field::Absent).given();
+        let mut taken = HashSet::new();
+        // A pattern such as `*.toml` finds the file that it stands in.
+        taken.extend(identity(self.path));
         let mut included = Vec::new();
         for At { value, span } in patterns.map(|many| many.items).unwrap_or_default() {
             for path in self.matching(&value, span) {
-                if !self.source.matched.insert(path.clone()) {
+                if identity(&path).is_some_and(|file| !taken.insert(file)) {
                     continue;
                 }
-                if self.source.matched.len() > FILES_MAX {
+                if self.trace.seen.len() > FILES_MAX {
                     let remedy = format!("at most {FILES_MAX} files are read");
                     self.diagnostics
                         .push(Diagnostic::new(span, "too many included files", remedy));
@@ -247,26 +105,22 @@ impl Loading<'_> {
 
     /// The files of one pattern. One that is a plain name has to exist.
     fn matching(&mut self, pattern: &FilePattern, span: Span) -> BTreeSet<PathBuf> {
-        let directory = self.source.path.parent().unwrap_or(Path::new(""));
-        let full = glob::Pattern::escape(&directory.to_string_lossy());
-        let full = Path::new(&full)
-            .join(&pattern.0)
-            .to_string_lossy()
-            .into_owned();
-        let before = std::mem::replace(&mut self.source.patterns, vec![full.clone()]);
-        let (mut found, errors) = self.source.matches_now();
-        self.source.patterns = before;
-        self.source.patterns.push(full);
+        let directory = self.path.parent().unwrap_or(Path::new(""));
+        let escaped = glob::Pattern::escape(&directory.to_string_lossy());
+        let full = Path::new(&escaped).join(&pattern.0);
+        let full = full.to_string_lossy().into_owned();
+        let literal = directory.join(&pattern.0);
+        let (mut found, errors) = find(&full);
+        self.trace.patterns.push(full);
+        self.trace.matched.extend(found.iter().cloned());
         for error in errors {
             let message = format!("can't look for `{}`: {error}", pattern.0);
-            self.diagnostics.push(Diagnostic::new(
-                span,
-                message,
-                "let the edge read the directory",
-            ));
+            let remedy = "let the edge read the directory";
+            self.diagnostics
+                .push(Diagnostic::new(span, message, remedy));
         }
         if found.is_empty() && !pattern.0.contains(['*', '?', '[']) {
-            found.insert(directory.join(&pattern.0));
+            found.insert(literal);
         }
         found
     }
@@ -274,7 +128,8 @@ impl Loading<'_> {
     fn include(&mut self, path: &Path, span: Span) -> Option<RawInclude> {
         let file = self.read(path, Some(span))?;
         let text = self.files[file as usize].text.as_str();
-        let mut tree = syntax::parse(file, text, &mut self.syntax).into_inner();
+        let mut tree =
+            syntax::parse(file, text, &mut self.diagnostics, &mut self.broken).into_inner();
         let misplaced = |key: &str| key != "routes" && RawConfig::KEYS.contains(&key);
         let foreign: Vec<_> = tree
             .keys()
@@ -283,7 +138,7 @@ impl Loading<'_> {
             .collect();
         for (key, range) in foreign {
             tree.remove(&*key);
-            let remedy = format!("move it to {}", self.source.path.display());
+            let remedy = format!("move it to {}", self.path.display());
             let message = format!("`{key}` can't stand in an included file");
             let diagnostic = Diagnostic::new(Span::new(file, range), message, remedy);
             let note = "included files hold [routes.NAME] and nothing else";
@@ -298,28 +153,18 @@ impl Loading<'_> {
     fn read(&mut self, path: &Path, wanted_by: Option<Span>) -> Option<u32> {
         let name = path.display().to_string();
         let file = u32::try_from(self.files.len()).ok()?;
-        let mut seen = Seen {
-            path: path.to_owned(),
-            content: None,
-            signature: None,
+        let read = match self.embedded {
+            Some(text) if wanted_by.is_none() => Ok(text.into()),
+            _ => self.trace.read(path, BYTES_MAX - self.bytes),
         };
-        let outcome = match self.source.embedded {
-            Some(text) if wanted_by.is_none() => Ok((text.into(), None)),
-            _ => read(path, BYTES_MAX - self.bytes),
-        };
-        if let Ok((bytes, signature)) = &outcome {
-            seen.content = Some(self.source.hasher.hash_one(bytes));
-            seen.signature = *signature;
-            self.bytes += bytes.len() as u64;
-        }
-        self.source.seen.push(seen);
-        let bytes = match outcome {
-            Ok((bytes, _)) => bytes,
+        let bytes = match read {
+            Ok(bytes) => bytes,
             Err(error) => {
                 self.diagnostics.push(unreadable(&name, &error, wanted_by));
                 return None;
             }
         };
+        self.bytes += bytes.len() as u64;
         let (text, bad) = match String::from_utf8(bytes) {
             Ok(text) => (text, None),
             Err(error) => {
@@ -363,57 +208,162 @@ fn unreadable(name: &str, error: &io::Error, wanted_by: Option<Span>) -> Diagnos
     }
 }
 
-/// The bytes of a regular file, and its signature if that can be relied on.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the configuration is read by the control thread, which serves no request"
-)]
-fn read(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Option<Signature>)> {
-    // Asked first, since to open a named pipe is to wait for whoever writes to it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Source, of_text};
+    use super::*;
+
+    fn route(name: &str) -> String {
+        format!("[routes.{name}]\nhosts = \"{name}.local\"\nupstream = \"http://{name}:1\"\n")
     }
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    let mut bytes = Vec::new();
-    file.by_ref().take(bytes_max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(io::Error::other(format!(
-            "more than {BYTES_MAX} bytes of configuration"
-        )));
+
+    /// Loads the first of some files, which are given as name and content.
+    fn load_files(files: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let path = directory.path().join(files[0].0);
+        let loaded = Source::new(path).load(&|name| Some(format!("<{name}>")));
+        let name = |route: &super::super::Route| route.tenant.to_string();
+        loaded
+            .map(|config| config.routes.iter().map(name).collect())
+            .map_err(|errors| {
+                errors
+                    .to_string()
+                    .replace(directory.path().to_str().unwrap(), "DIR")
+            })
     }
-    let young = age(&metadata).is_none_or(|age| age < TIMES_COARSE);
-    Ok((bytes, (!young).then(|| Signature::of(&metadata))))
-}
 
-fn is_young(path: &Path, than: Duration) -> bool {
-    let metadata = std::fs::metadata(path);
-    metadata.is_ok_and(|metadata| age(&metadata).is_some_and(|age| age < than))
-}
+    #[test]
+    fn the_shipped_file_is_good() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.toml");
+        let config = Source::new(path).load(&|_| None).unwrap();
+        let tenants: Vec<_> = config.routes.iter().map(|route| &*route.tenant).collect();
+        assert_eq!(tenants, ["thor", "potter"]);
+    }
 
-/// None for a file from the future, of which nothing can be said.
-fn age(metadata: &Metadata) -> Option<Duration> {
-    SystemTime::now()
-        .duration_since(metadata.modified().ok()?)
-        .ok()
-}
+    #[test]
+    fn includes_add_routes_in_the_order_of_their_names() {
+        let loaded = load_files(&[
+            (
+                "proxy.toml",
+                &format!(
+                    "include = [\"tenants/*.toml\", \"tenants/b.toml\", \"*.toml\"]\n{}",
+                    route("main")
+                ),
+            ),
+            ("tenants/b.toml", &route("b")),
+            ("tenants/a.toml", &route("a")),
+            ("tenants/.hidden.toml", "not = toml = at all"),
+            ("tenants/c.toml~", "not = toml = at all"),
+        ]);
+        assert_eq!(loaded.unwrap(), ["main", "a", "b"]);
+    }
 
-impl Signature {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+    #[test]
+    fn an_include_that_matches_nothing_is_fine_unless_it_is_a_name() {
+        assert!(load_files(&[("proxy.toml", "include = \"tenants/*.toml\"")]).is_ok());
+        let errors = load_files(&[("proxy.toml", "include = \"tenants/a.toml\"")]).unwrap_err();
+        assert!(errors.contains("no file `DIR/tenants/a.toml`"), "{errors}");
+        assert!(errors.contains("DIR/proxy.toml:1:11"), "{errors}");
+    }
+
+    #[test]
+    fn mistakes_are_found_across_files_with_both_places() {
+        let errors = load_files(&[
+            ("proxy.toml", "include = [\"a.toml\", \"b.toml\", \"d\"]\n[routes.thor]\nhosts = \"x\"\nupstream = \"http://a:1\"\n"),
+            ("a.toml", "listen = \"0.0.0.0:1\"\n[routes.thor]\nhosts = \"y\"\nupstream = \"http://a:1\"\n"),
+            ("b.toml", "[routes.loki]\nhosts = \"X\"\nupstream = \"http://a:1\"\n[log]\n"),
+            ("d/e", ""),
+        ])
+        .unwrap_err();
+        for expected in [
+            "tenant `thor` is defined twice\n --> DIR/a.toml:2:9\n",
+            "host `x` belongs to two routes\n --> DIR/b.toml:2:9\n",
+            "`listen` can't stand in an included file\n --> DIR/a.toml:1:1\n",
+            "`log` can't stand in an included file\n --> DIR/b.toml:4:2\n",
+            "can't read `DIR/d`: it is not a regular file\n --> DIR/proxy.toml:1:32\n",
+            "move it to DIR/proxy.toml",
+            "::: DIR/proxy.toml:2:9",
+            "::: DIR/proxy.toml:3:9",
+        ] {
+            assert!(errors.contains(expected), "{expected}\n\nin\n\n{errors}");
         }
     }
-}
 
-/// The JSON Schema of proxy.toml, for editors.
-#[must_use]
-pub fn schema() -> Schema {
-    SchemaSettings::draft07()
-        .into_generator()
-        .into_root_schema_for::<RawConfig>()
+    #[test]
+    fn a_file_that_is_not_there_is_named_with_what_to_do() {
+        let errors = Source::new("/nowhere/proxy.toml")
+            .load(&|_| None)
+            .unwrap_err()
+            .to_string();
+        assert!(errors.contains("no file `/nowhere/proxy.toml`"), "{errors}");
+        assert!(errors.contains("--config PATH"), "{errors}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_have_their_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proxy.toml");
+        std::fs::write(&path, b"# fine\n# b\xfccher\n").unwrap();
+        let errors = Source::new(path).load(&|_| None).unwrap_err().to_string();
+        assert!(errors.contains("not valid UTF-8"), "{errors}");
+        assert!(errors.contains("proxy.toml:2:4"), "{errors}");
+    }
+
+    #[test]
+    fn the_environment_is_used_in_values_alone() {
+        let loaded = load_files(&[(
+            "proxy.toml",
+            "[routes.thor]\nhosts = \"a\"\nupstream = \"http://a:1\"\nresponse_headers.set.X-A = \"${B}\"\n",
+        )]);
+        assert_eq!(loaded.unwrap(), ["thor"]);
+        let errors =
+            load_files(&[("proxy.toml", "\"${A}\" = 1\nlisten = \"x${A}\"\n")]).unwrap_err();
+        assert!(errors.contains("unknown key `${A}`"), "{errors}");
+        assert!(errors.contains("`x<A>` is no address"), "{errors}");
+        assert!(
+            errors.contains("listen = \"x${A}\""),
+            "the source is shown as it is: {errors}"
+        );
+    }
+
+    #[test]
+    fn of_very_many_mistakes_the_first_are_shown() {
+        let text: String = (0..5000).map(|n| format!("key{n} = 1\n")).collect();
+        let errors = of_text(&text).unwrap_err();
+        assert_eq!(errors.count(), 5000);
+        let shown = errors.to_string();
+        assert!(shown.ends_with("and 4900 more errors"), "{shown}");
+        assert_eq!(shown.matches("error: unknown key").count(), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_explained(text in "(\\PC|\n){0,200}") {
+            if let Err(errors) = of_text(&text) {
+                prop_assert!(errors.count() > 0);
+                prop_assert!(errors.render(true).contains("error"));
+            }
+        }
+
+        #[test]
+        fn any_mix_of_what_belongs_there_is_read_or_explained(
+            words in prop::collection::vec(prop::sample::select(&[
+                "[routes.thor]", "[routes", "hosts", "upstream", "=", "\"a\"", "'b'", "[", "]", "{", "}", ",", "\n", "\n",
+                "listen", "paths", "prefix", "\"${A", "\"\"\"", "1", "true", ".", "[[routes.thor.paths]]", "include", "\u{fc}",
+                "\"http://a:1\"", "\"*.b\"", "#", "\r\n", "\t",
+            ][..]), 0..40),
+        ) {
+            if let Err(errors) = of_text(&words.concat()) {
+                prop_assert!(errors.count() > 0);
+                prop_assert!(errors.to_string().contains("error"));
+            }
+        }
+    }
 }

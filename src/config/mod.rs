@@ -5,11 +5,17 @@
 //! `load` reads the files, `diagnostic` says what is wrong with them.
 
 mod diagnostic;
+mod files;
 mod interpolate;
 mod leaf;
 mod load;
+mod names;
+mod policy;
 mod raw;
 mod reader;
+mod scalar;
+mod schema;
+mod source;
 mod syntax;
 mod validate;
 
@@ -20,10 +26,7 @@ use ipnet::IpNet;
 
 use crate::route::{HostPattern, PathPrefix};
 
-pub use self::{
-    diagnostic::ConfigErrors,
-    load::{Source, schema},
-};
+pub use self::{diagnostic::ConfigErrors, schema::schema, source::Source};
 
 /// One whole configuration. Two that are equal run alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,4 +184,13 @@ impl fmt::Display for Origin {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// What a text would mean as a proxy.toml of its own, with an empty environment.
+#[cfg(test)]
+pub(crate) fn of_text(text: &str) -> Result<Config, ConfigErrors> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.toml");
+    std::fs::write(&path, text).unwrap();
+    Source::new(path).load(&|_| None)
 }

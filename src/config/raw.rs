@@ -13,7 +13,8 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     Address, HostHeader, LogFormat, LogLevel, Origin,
-    leaf::{Count, EditableHeader, FilePattern, Tenant},
+    leaf::{Count, FilePattern},
+    names::{EditableHeader, Tenant},
     reader::{At, Field, FromToml, Many, Named, Place, Reader, Table, Tables, table_from_toml},
 };
 use crate::route::{HostPattern, PathPrefix};

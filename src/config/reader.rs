@@ -5,7 +5,6 @@
 
 use std::{borrow::Cow, fmt, ops::Range};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -14,6 +13,7 @@ use toml::{
 use super::{
     diagnostic::{Diagnostic, Span},
     interpolate::{Env, interpolate},
+    scalar::{Leaf, Problem, Scalar, article, nearest},
 };
 
 /// One file's tree on its way to a raw type.
@@ -27,7 +27,7 @@ pub(super) struct Reader<'a> {
 /// Where the reader is, for messages: `[routes.thor.timeouts]`.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    above: Option<&'a Place<'a>>,
+    above: Option<&'a Self>,
     key: &'a str,
 }
 
@@ -65,14 +65,6 @@ pub(super) struct Tables<T>(pub(super) Vec<At<T>>);
 #[derive(Debug)]
 pub(super) struct Named<K, V>(pub(super) Vec<(At<K>, V)>);
 
-/// What is wrong with a value, and what would be right.
-#[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) message: String,
-    pub(super) remedy: String,
-    pub(super) note: Option<String>,
-}
-
 /// Something that can be the value of a key.
 pub(super) trait FromToml: Sized {
     /// Reads it, or tells what is wrong and gives nothing.
@@ -81,24 +73,6 @@ pub(super) trait FromToml: Sized {
         place: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> Option<Self>;
-}
-
-/// A value that is written as one string, number or boolean.
-pub(super) trait Leaf: Sized {
-    /// As in "expected …".
-    const EXPECTED: &'static str;
-
-    fn read(scalar: Scalar<'_>) -> Result<Self, Problem>;
-
-    fn schema() -> Schema;
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Scalar<'a> {
-    Text(&'a str),
-    Integer(Option<i64>),
-    Boolean(bool),
-    Other(&'static str),
 }
 
 /// A table with a fixed list of keys.
@@ -221,76 +195,22 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The nearest of the known keys, if it is near enough to be what was meant.
-pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let folded = name.to_lowercase().replace('-', "_");
-    let distance = |key: &&&str| strsim::damerau_levenshtein(&folded, key);
-    let nearest = known.iter().min_by_key(distance)?;
-    let near = distance(&nearest) <= 1.max(nearest.len() / 3);
-    let longer =
-        nearest.len() >= 4 && (folded.starts_with(*nearest) || nearest.starts_with(&folded));
-    (near || (longer && folded.len() >= 3)).then_some(*nearest)
-}
-
-pub(super) fn article(noun: &str) -> String {
-    match noun.chars().next() {
-        Some('a' | 'e' | 'i' | 'o' | 'u') => format!("an {noun}"),
-        _ => format!("a {noun}"),
-    }
-}
-
-impl Problem {
-    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            remedy: remedy.into(),
-            note: None,
-        }
-    }
-}
-
-impl<'a> Scalar<'a> {
-    /// The string, or what is wrong where a string is asked for.
-    pub(super) fn text(self, expected: &str) -> Result<&'a str, Problem> {
-        let found = match self {
-            Self::Text(text) => return Ok(text),
-            Self::Integer(_) => "integer",
-            Self::Boolean(_) => "boolean",
-            Self::Other(kind) => kind,
-        };
-        Err(Self::wrong(expected, found))
-    }
-
-    pub(super) fn wrong(expected: &str, found: &str) -> Problem {
-        let found = article(found);
-        Problem::new(
-            format!("expected {expected}, found {found}"),
-            format!("write {expected}"),
-        )
-    }
-
-    fn of(value: &'a DeValue<'_>) -> Self {
-        match value {
-            DeValue::String(text) => Self::Text(text),
-            DeValue::Integer(integer) => {
-                Self::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).ok())
-            }
-            DeValue::Boolean(boolean) => Self::Boolean(*boolean),
-            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                Self::Other(value.type_str())
-            }
-        }
-    }
-}
-
 impl<T: FromToml> Field<T> {
     pub(super) fn read(
         value: &Spanned<DeValue<'_>>,
         place: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> Self {
+        if is_made_up(value) {
+            return Self::Wrong;
+        }
         T::from_toml(value, place, reader).map_or(Self::Wrong, Self::Given)
     }
+}
+
+/// Whether the parser put it where there was no value that it could read, which has been told.
+fn is_made_up(value: &Spanned<DeValue<'_>>) -> bool {
+    value.span().is_empty()
 }
 
 impl<T> Field<T> {
@@ -312,6 +232,9 @@ impl<T: Leaf> FromToml for At<T> {
         _: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> Option<Self> {
+        if is_made_up(value) {
+            return None;
+        }
         let span = reader.span(value.span());
         let scalar = Scalar::of(value.get_ref());
         let text;
@@ -428,87 +351,5 @@ impl fmt::Display for Place<'_> {
             write!(f, "{above}.")?;
         }
         f.write_str(self.key)
-    }
-}
-
-/// Gives a type the schema of another: what it adds is where things stand.
-macro_rules! same_schema {
-    ($($of:ident => $inner:ident),*) => { $(
-        impl<$inner: JsonSchema> JsonSchema for $of<$inner> {
-            fn schema_name() -> Cow<'static, str> {
-                $inner::schema_name()
-            }
-
-            fn inline_schema() -> bool {
-                $inner::inline_schema()
-            }
-
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                $inner::json_schema(generator)
-            }
-        }
-    )* };
-}
-
-same_schema!(Field => T);
-
-impl<T: Leaf> JsonSchema for At<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::EXPECTED.into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        T::schema()
-    }
-}
-
-impl<T: Leaf> JsonSchema for Many<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::EXPECTED.into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let one = T::schema();
-        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Tables<T> {
-    fn schema_name() -> Cow<'static, str> {
-        format!("list of {}", T::schema_name()).into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "items": generator.subschema_for::<T>() })
-    }
-}
-
-impl<K: Leaf, V: JsonSchema> JsonSchema for Named<K, V> {
-    fn schema_name() -> Cow<'static, str> {
-        format!("{} by {}", V::schema_name(), K::EXPECTED).into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "additionalProperties": generator.subschema_for::<V>(),
-            "propertyNames": K::schema(),
-        })
     }
 }

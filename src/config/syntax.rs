@@ -10,10 +10,12 @@ use toml::{
 use super::diagnostic::{Diagnostic, SourceFile, Span, line_start};
 
 /// Parses a file. What follows a mistake is still in the tree, so that its mistakes are found too.
+/// Lines that aren't TOML are told apart from keys and tables that are given twice.
 pub(super) fn parse<'t>(
     file: u32,
     text: &'t str,
     diagnostics: &mut Vec<Diagnostic>,
+    broken: &mut Vec<Diagnostic>,
 ) -> Spanned<DeTable<'t>> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     let mut told_line = None;
@@ -24,8 +26,7 @@ pub(super) fn parse<'t>(
         let header = header_before(text, line);
         // After one mistake in a line the rest of it makes little sense, and the keys below a table's
         // second header are doubled because it is.
-        let follows = told_line == Some(line) || (doubled_header == header && header.is_some());
-        if follows {
+        if told_line == Some(line) || (header.is_some() && doubled_header == header) {
             continue;
         }
         told_line = Some(line);
@@ -36,7 +37,7 @@ pub(super) fn parse<'t>(
             }
             diagnostics.push(duplicate(span, text, line));
         } else {
-            diagnostics.push(invalid(span, &error));
+            broken.push(invalid(span, &error));
         }
     }
     tree
@@ -45,7 +46,7 @@ pub(super) fn parse<'t>(
 /// Takes out what is said of lines that aren't TOML: it is about what the parser made up for them.
 pub(super) fn drop_echoes(
     diagnostics: &mut Vec<Diagnostic>,
-    syntax: &[Diagnostic],
+    broken: &[Diagnostic],
     files: &[SourceFile],
 ) {
     let line = |diagnostic: &Diagnostic| {
@@ -53,12 +54,9 @@ pub(super) fn drop_echoes(
         let text = &files.get(span.file as usize)?.text;
         Some((span.file, line_start(text, span.start as usize)))
     };
-    // A doubled key is TOML that can be read, and what is said of it stands.
-    let unreadable = syntax.iter().filter(|diagnostic| diagnostic.is_alone());
-    let broken: HashSet<_> = unreadable.filter_map(line).collect();
-    if !broken.is_empty() {
-        diagnostics
-            .retain(|diagnostic| line(diagnostic).is_none_or(|line| !broken.contains(&line)));
+    let lines: HashSet<_> = broken.iter().filter_map(line).collect();
+    if !lines.is_empty() {
+        diagnostics.retain(|diagnostic| line(diagnostic).is_none_or(|line| !lines.contains(&line)));
     }
 }
 

@@ -4,31 +4,28 @@
 //! Pure: no files, no environment, no clock.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::Hash,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
 
 use bytesize::ByteSize;
-use http::HeaderName;
 
 use super::{
-    Address, Config, EdgeLimits, HeaderEdits, Log, LogFormat, LogLevel, Path, Policy, Route,
-    Timeouts, Upstream,
+    Address, Config, EdgeLimits, Log, LogFormat, LogLevel, Origin, Path, Policy, Route, Upstream,
     diagnostic::{Diagnostic, Span},
-    leaf::Tenant,
-    raw::{
-        RawConfig, RawDefaults, RawHeaderEdits, RawInclude, RawLimits, RawLog, RawPath, RawRoute,
-        RawTimeouts,
-    },
+    names::Tenant,
+    policy::{Policies, RawPolicy},
+    raw::{RawConfig, RawInclude, RawLimits, RawLog, RawPath, RawRoute},
     reader::{At, Field, Many, Named, Tables},
 };
 use crate::route::{HostPattern, PathPrefix};
 
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 const GRACE: Duration = Duration::from_secs(30);
 const LIMITS: EdgeLimits = EdgeLimits {
     connections: 20_000,
@@ -37,7 +34,7 @@ const LIMITS: EdgeLimits = EdgeLimits {
     keepalive: Duration::from_secs(75),
 };
 /// Below this, browsers' own headers and cookies don't fit; above, one connection costs too much.
-const HEADERS_BYTES: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+const HEADERS_BYTES: RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
 const CONNECTIONS_MAX: usize = 10_000_000;
 
 /// Makes one configuration of a file and those that it includes, or tells everything that is wrong.
@@ -72,7 +69,7 @@ pub(super) fn validate(
     (checker.diagnostics.len() == before).then_some(config)
 }
 
-fn value<T>(field: Field<At<T>>) -> Option<T> {
+pub(super) fn value<T>(field: Field<At<T>>) -> Option<T> {
     field.given().map(|at| at.value)
 }
 
@@ -84,8 +81,8 @@ fn log(raw: RawLog) -> Log {
     }
 }
 
-struct Checker<'a> {
-    diagnostics: &'a mut Vec<Diagnostic>,
+pub(super) struct Checker<'a> {
+    pub(super) diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl Checker<'_> {
@@ -168,7 +165,12 @@ impl Checker<'_> {
     }
 
     /// A duration that can't be zero.
-    fn positive(&mut self, field: Field<At<Duration>>, key: &str, default: Duration) -> Duration {
+    pub(super) fn positive(
+        &mut self,
+        field: Field<At<Duration>>,
+        key: &str,
+        default: Duration,
+    ) -> Duration {
         let Some(At { value, span }) = field.given() else {
             return default;
         };
@@ -211,94 +213,6 @@ impl Checker<'_> {
                     Diagnostic::new(item.span, message, "take one of them out")
                         .also(first, "here first"),
                 );
-            }
-        }
-    }
-
-    fn defaults(&mut self, raw: RawDefaults) -> Policy {
-        self.policy(
-            RawPolicy {
-                host: raw.host,
-                request_headers: raw.request_headers,
-                response_headers: raw.response_headers,
-                timeouts: raw.timeouts,
-            },
-            &Policy::default(),
-        )
-    }
-
-    fn policy(&mut self, raw: RawPolicy, defaults: &Policy) -> Policy {
-        Policy {
-            host: value(raw.host).unwrap_or_else(|| defaults.host.clone()),
-            request_headers: self.header_edits(raw.request_headers, &defaults.request_headers),
-            response_headers: self.header_edits(raw.response_headers, &defaults.response_headers),
-            timeouts: self.timeouts(raw.timeouts.given().unwrap_or_default(), &defaults.timeouts),
-        }
-    }
-
-    fn timeouts(&mut self, raw: RawTimeouts, defaults: &Timeouts) -> Timeouts {
-        Timeouts {
-            connect: self.positive(raw.connect, "connect", defaults.connect),
-            response: self.positive(raw.response, "response", defaults.response),
-            idle: self.positive(raw.idle, "idle", defaults.idle),
-            tunnel_idle: self.positive(raw.tunnel_idle, "tunnel_idle", defaults.tunnel_idle),
-        }
-    }
-
-    /// The route's edits, then those of the defaults for headers that the route doesn't name.
-    fn header_edits(&mut self, raw: Field<RawHeaderEdits>, defaults: &HeaderEdits) -> HeaderEdits {
-        let Some(raw) = raw.given() else {
-            return defaults.clone();
-        };
-        let mut edits = HeaderEdits::default();
-        if let Some(Named(set)) = raw.set.given() {
-            self.distinct_headers(set.iter().map(|(name, _)| (&name.value.0, name.span)));
-            edits.set = set
-                .into_iter()
-                .map(|(name, value)| (name.value.0, value.value))
-                .collect();
-        }
-        if let Some(Named(add)) = raw.add.given() {
-            self.distinct_headers(add.iter().map(|(name, _)| (&name.value.0, name.span)));
-            for (name, values) in add {
-                let values = values.items.into_iter();
-                edits
-                    .add
-                    .extend(values.map(|value| (name.value.0.clone(), value.value)));
-            }
-        }
-        if let Some(remove) = raw.remove.given() {
-            self.distinct_headers(remove.items.iter().map(|name| (&name.value.0, name.span)));
-            edits.remove = remove.items.into_iter().map(|name| name.value.0).collect();
-        }
-        let named: HashSet<HeaderName> = edits
-            .set
-            .iter()
-            .chain(&edits.add)
-            .map(|(name, _)| name)
-            .chain(&edits.remove)
-            .cloned()
-            .collect();
-        let unnamed = |(name, _): &&(HeaderName, _)| !named.contains(name);
-        edits
-            .set
-            .extend(defaults.set.iter().filter(unnamed).cloned());
-        edits
-            .add
-            .extend(defaults.add.iter().filter(unnamed).cloned());
-        let kept = defaults.remove.iter().filter(|name| !named.contains(*name));
-        edits.remove.extend(kept.cloned());
-        edits
-    }
-
-    /// Names of headers are compared without case, which TOML's keys are not.
-    fn distinct_headers<'h>(&mut self, names: impl Iterator<Item = (&'h HeaderName, Span)>) {
-        let mut seen = HashMap::new();
-        for (name, span) in names {
-            if let Some(first) = seen.insert(name, span) {
-                let message = format!("header `{name}` is named twice");
-                let diagnostic = Diagnostic::new(span, message, "take one of them out");
-                self.diagnostics.push(diagnostic.also(first, "here first"));
             }
         }
     }
@@ -403,7 +317,7 @@ impl Checker<'_> {
         hosts
     }
 
-    fn upstream(&mut self, field: Field<Many<super::Origin>>, of: &str, header: Span) -> Upstream {
+    fn upstream(&mut self, field: Field<Many<Origin>>, of: &str, header: Span) -> Upstream {
         let example = "`upstream = \"http://thor_web:8000\"`";
         if field.is_absent() {
             let message = format!("{of} has no `upstream`");
@@ -462,42 +376,183 @@ impl Checker<'_> {
     }
 }
 
-/// The keys that `[defaults]` and `[routes.NAME]` have in common.
-struct RawPolicy {
-    host: Field<At<super::HostHeader>>,
-    request_headers: Field<RawHeaderEdits>,
-    response_headers: Field<RawHeaderEdits>,
-    timeouts: Field<RawTimeouts>,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::{HostHeader, of_text};
+    use super::*;
 
-impl RawPolicy {
-    fn is_absent(&self) -> bool {
-        self.host.is_absent()
-            && self.request_headers.is_absent()
-            && self.response_headers.is_absent()
-            && self.timeouts.is_absent()
-    }
-}
-
-/// Equal policies are one: 100,000 routes rarely have more than a few.
-struct Policies {
-    defaults: Arc<Policy>,
-    known: HashSet<Arc<Policy>>,
-}
-
-impl Policies {
-    fn new(defaults: Policy) -> Self {
-        let defaults = Arc::new(defaults);
-        let known = HashSet::from([Arc::clone(&defaults)]);
-        Self { defaults, known }
+    fn config(text: &str) -> Config {
+        of_text(text).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    fn share(&mut self, policy: Policy) -> Arc<Policy> {
-        if let Some(known) = self.known.get(&policy) {
-            return Arc::clone(known);
-        }
-        let policy = Arc::new(policy);
-        self.known.insert(Arc::clone(&policy));
-        policy
+    #[test]
+    fn an_empty_file_has_every_default() {
+        let config = config("");
+        assert_eq!(
+            config.listen,
+            [Address::Tcp("0.0.0.0:8080".parse().unwrap())]
+        );
+        assert_eq!(
+            config.admin,
+            Address::Tcp("127.0.0.1:9180".parse().unwrap())
+        );
+        assert_eq!(config.trusted_proxies, []);
+        assert_eq!(config.log.format, LogFormat::Auto);
+        assert_eq!(config.log.level, LogLevel::Info);
+        assert!(config.log.access);
+        assert_eq!(config.shutdown_grace, GRACE);
+        assert_eq!(config.limits, LIMITS);
+        assert_eq!(config.routes, []);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = config(
+            r#"
+            listen = ["[::1]:80", "unix:/run/edge.sock"]
+            trusted_proxies = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]
+            admin.listen = "127.0.0.1:1"
+            log = { format = "text", level = "debug", access = false }
+            shutdown.grace = "0s"
+            limits = { connections = 7, headers_bytes_max = "64KiB", header_read = "1s", keepalive = "2s" }
+            [routes.thor]
+            hosts = "Thor.Polls.Local."
+            upstream = ["http://Thor_Web:8000", "http://[2001:DB8::1]:1", "unix:/run/thor.sock"]
+            host = "app.internal:8000"
+            [[routes.thor.paths]]
+            prefix = "/static/"
+            upstream = "http://files:80"
+            strip = true
+            "#,
+        );
+        assert_eq!(config.listen[1], Address::Unix("/run/edge.sock".into()));
+        let nets: Vec<_> = config
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(nets, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+        assert_eq!(config.admin.to_string(), "127.0.0.1:1");
+        assert_eq!(
+            (config.log.format, config.log.level),
+            (LogFormat::Text, LogLevel::Debug)
+        );
+        assert!(!config.log.access);
+        assert_eq!(config.shutdown_grace, Duration::ZERO);
+        assert_eq!(config.limits.connections, 7);
+        assert_eq!(config.limits.headers_bytes_max, 64 * 1024);
+        assert_eq!(config.limits.header_read, Duration::from_secs(1));
+        assert_eq!(config.limits.keepalive, Duration::from_secs(2));
+        let thor = &config.routes[0];
+        assert_eq!(
+            (&*thor.tenant, thor.hosts[0].as_str()),
+            ("thor", "thor.polls.local")
+        );
+        let origins: Vec<_> = thor
+            .upstream
+            .origins
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            origins,
+            [
+                "http://thor_web:8000",
+                "http://[2001:db8::1]:1",
+                "unix:/run/thor.sock"
+            ]
+        );
+        assert_eq!(
+            thor.policy.host,
+            HostHeader::Literal("app.internal:8000".parse().unwrap())
+        );
+        assert_eq!(thor.paths[0].prefix.as_str(), "/static/");
+        assert_eq!(
+            thor.paths[0].upstream.origins[0].to_string(),
+            "http://files:80"
+        );
+        assert!(thor.paths[0].strip);
+    }
+
+    const TWO: &str = r#"
+        [defaults]
+        host = "upstream"
+        timeouts = { connect = "1s", idle = "9s" }
+        request_headers.set = { X-A = "default", X-B = "default" }
+        response_headers = { add = { X-C = ["1", "2"] }, remove = ["Server", "X-Gone"] }
+        [routes.thor]
+        hosts = "thor"
+        upstream = "http://a:1"
+        timeouts.connect = "3s"
+        request_headers.set = { x-a = "thor" }
+        response_headers = { set = { server = "thor" } }
+        [routes.potter]
+        hosts = "potter"
+        upstream = "http://b:1"
+    "#;
+
+    #[test]
+    fn a_route_wins_over_the_defaults_key_by_key() {
+        let config = config(TWO);
+        let show = |list: &[(http::HeaderName, http::HeaderValue)]| {
+            let mut shown: Vec<_> = list
+                .iter()
+                .map(|(n, v)| format!("{n}={}", v.to_str().unwrap()))
+                .collect();
+            shown.sort();
+            shown.join(" ")
+        };
+        let thor = &config.routes[0].policy;
+        assert_eq!(thor.host, HostHeader::Upstream);
+        assert_eq!(thor.timeouts.connect, Duration::from_secs(3));
+        assert_eq!(thor.timeouts.idle, Duration::from_secs(9));
+        assert_eq!(thor.timeouts.response, Duration::from_secs(60));
+        assert_eq!(show(&thor.request_headers.set), "x-a=thor x-b=default");
+        assert_eq!(show(&thor.response_headers.set), "server=thor");
+        assert_eq!(show(&thor.response_headers.add), "x-c=1 x-c=2");
+        assert_eq!(thor.response_headers.remove, ["x-gone"]);
+        let potter = &config.routes[1].policy;
+        assert_eq!(show(&potter.request_headers.set), "x-a=default x-b=default");
+        assert_eq!(potter.response_headers.remove, ["server", "x-gone"]);
+    }
+
+    #[test]
+    fn equal_policies_are_one() {
+        let more = r#"
+            [routes.loki]
+            hosts = "loki"
+            upstream = "http://c:1"
+            timeouts.connect = "1s"
+            [routes.odin]
+            hosts = "odin"
+            upstream = "http://d:1"
+        "#;
+        let config = config(&format!("{TWO}{more}"));
+        let policy = |index: usize| &config.routes[index].policy;
+        assert!(
+            Arc::ptr_eq(policy(1), policy(2)),
+            "said again, it is still the same"
+        );
+        assert!(Arc::ptr_eq(policy(1), policy(3)), "unsaid");
+        assert!(!Arc::ptr_eq(policy(0), policy(1)));
+    }
+
+    #[test]
+    fn routes_keep_the_order_of_the_file() {
+        let text: String = ["zeta", "alpha", "mid"]
+            .map(|name| {
+                format!("[routes.{name}]\nhosts = \"{name}\"\nupstream = \"http://{name}:1\"\n")
+            })
+            .concat();
+        let routes = config(&text).routes;
+        let names: Vec<_> = routes.iter().map(|route| &*route.tenant).collect();
+        assert_eq!(names, ["zeta", "alpha", "mid"]);
+    }
+
+    #[test]
+    fn any_number_of_ports_that_the_system_picks() {
+        let config =
+            config("listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin.listen = \"127.0.0.1:0\"");
+        assert_eq!(config.listen.len(), 2);
     }
 }

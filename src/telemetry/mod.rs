@@ -4,6 +4,7 @@
 //! events are few.
 
 pub(crate) mod access_log;
+pub(crate) mod record;
 
 use std::io::{self, IsTerminal};
 

@@ -21,7 +21,6 @@ use self::tenant::DemoTenant;
 use crate::{
     config::{Address, Config, Origin, Route, Source, Upstream},
     route::{HostPattern, HostTable},
-    telemetry,
 };
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
@@ -51,11 +50,10 @@ pub(super) fn demo(
     check_free(listen)?;
     let (config, tenants) = prepare(config, listen)?;
     start(tenants)?;
-    let level = telemetry::init(config.log.format, config.log.level)?;
     let guide = Guide::of(&config);
     // No source: what the files say is not what is served here.
-    super::serve(config, None, level, |addresses| {
-        let guide = guide.at(addresses);
+    super::serve(config, None, |edge| {
+        let guide = guide.at(edge.addresses().next());
         io::stdout().write_all(guide.to_string().as_bytes())
     })?;
     Ok(true)
@@ -171,8 +169,8 @@ impl Guide {
         }
     }
 
-    fn at(mut self, addresses: &[Address]) -> Self {
-        if let Some(Address::Tcp(address)) = addresses.first() {
+    fn at(mut self, address: Option<&Address>) -> Self {
+        if let Some(Address::Tcp(address)) = address {
             self.port = address.port();
         }
         self
@@ -235,7 +233,7 @@ mod tests {
         let names: Vec<&str> = tenants.iter().map(|tenant| &*tenant.name).collect();
         assert_eq!(names, ["thor", "potter"]);
         assert_eq!(tenants[0].stands_for, "http://thor_web:8000");
-        let guide = Guide::of(&config).at(&[Address::Tcp(([127, 0, 0, 1], 8080).into())]);
+        let guide = Guide::of(&config).at(Some(&Address::Tcp(([127, 0, 0, 1], 8080).into())));
         let guide = guide.to_string();
         for line in [
             "  thor    http://thor.localhost:8080/\n",
