@@ -28,7 +28,7 @@ use crate::{
 
 /// A running edge.
 #[derive(Debug)]
-pub struct Edge {
+pub(crate) struct Edge {
     config: Config,
     shared: Arc<Shared>,
     workers: Vec<Handle>,
@@ -53,7 +53,7 @@ struct RunningAdmin {
 
 /// Why an edge can't start, or can't take up a configuration.
 #[derive(Debug)]
-pub enum EdgeError {
+pub(crate) enum EdgeError {
     Bind { address: Address, error: io::Error },
     Resolver(Box<dyn std::error::Error + Send + Sync>),
     System(io::Error),

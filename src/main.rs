@@ -1,4 +1,4 @@
-//! Arguments in, exit code out.
+//! Arguments in, exit code out; the only place that ends the process.
 
 use std::{
     io::{self, Write},

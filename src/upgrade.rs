@@ -28,7 +28,7 @@ pub(crate) struct Tunnel {
 
 /// Carries bytes until both sides have ended, one fails, or nothing moves for too long.
 pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, session: &Session) {
-    let Tunnel { connection, mut record, idle } = tunnel;
+    let Tunnel { connection, record, idle } = tunnel;
     let (mut app, early) = connection.into_stream();
     let mut up = Pipe::holding(read_ahead);
     let mut down = Pipe::holding(early);

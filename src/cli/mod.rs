@@ -119,6 +119,7 @@ fn serve(
     listening: impl FnOnce(&Edge) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let level = telemetry::init(config.log.format, config.log.level)?;
+    // The control thread's: names, files, signals and the admin listener, but no tenant's traffic.
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

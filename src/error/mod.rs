@@ -114,6 +114,30 @@ impl ProxyError {
         }
     }
 
+    /// Whether the connection can't be relied on after this: what follows on it may be read as something else than
+    /// the client meant.
+    pub(crate) fn closes_connection(&self) -> bool {
+        match self {
+            Self::BadHost(_)
+            | Self::BadRequest { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::HeaderTimeout { .. }
+            | Self::BodyTimeout { .. }
+            | Self::TooManyConnections
+            | Self::ClientGone
+            | Self::Aborted { .. } => true,
+            Self::MethodNotAllowed { .. }
+            | Self::UnknownHost { .. }
+            | Self::UpstreamUnresolved { .. }
+            | Self::UpstreamUnreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::ResponseTimeout { .. }
+            | Self::UpstreamClosed { .. }
+            | Self::UpstreamInvalid { .. }
+            | Self::IdleTimeout { .. } => false,
+        }
+    }
+
     /// The name of the error in the log and in what the client is sent. Never changes its meaning.
     pub(crate) fn label(&self) -> &'static str {
         match self {

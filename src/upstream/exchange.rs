@@ -82,7 +82,8 @@ impl Exchange {
         }
     }
 
-    /// The final response's head; the body follows by [`Self::poll_body`]. `headers` is an empty map to be used again.
+    /// The final response's head; the body follows by [`Self::poll_body`]. `headers` are the request's, whose map is
+    /// used again: once the app has begun to answer they aren't needed any more.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,6 +105,7 @@ impl Exchange {
                         self.interim(head.status, session)?;
                         *headers = head.headers;
                         headers.clear();
+                        self.poll_upload(cx, session)?;
                         continue;
                     }
                     Some(head) => {
@@ -117,7 +119,11 @@ impl Exchange {
             }
             match self.connection.poll_read_head(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into()))),
-                Poll::Ready(Ok(_)) => self.answered = true,
+                Poll::Ready(Ok(_)) if !self.answered => {
+                    self.answered = true;
+                    headers.clear();
+                }
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Closed(error))),
                 Poll::Pending if !session.deadline().passed() => return Poll::Pending,
                 Poll::Pending => {
@@ -180,10 +186,6 @@ impl Exchange {
     /// Whether the app has said anything.
     pub(crate) fn has_answer(&self) -> bool {
         self.answered
-    }
-
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
     }
 
     /// The connection, of which this exchange is given up or which has been upgraded, and what wasn't sent of the body.
