@@ -197,10 +197,14 @@ fn unreadable(name: &str, error: &io::Error, wanted_by: Option<Span>) -> Diagnos
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Source, of_text};
+    use super::super::{Source, of_text, raw};
     use super::*;
 
     fn route(name: &str) -> String {
@@ -233,6 +237,39 @@ mod tests {
         let config = Source::new(path).load(&|_| None).unwrap();
         let tenants: Vec<_> = config.routes.iter().map(|route| &*route.tenant).collect();
         assert_eq!(tenants, ["thor", "potter"]);
+    }
+
+    /// Each example of the manual is a file that can be used, and each key stands there.
+    #[test]
+    fn the_manual_is_right() {
+        let manual = include_str!("../../docs/config.md");
+        for block in manual.split("```toml\n").skip(1) {
+            let example = block.split("```").next().unwrap();
+            // Some are lines of a route.
+            let in_route = "[routes.x]\nhosts = \"x\"\n";
+            let text = if example.starts_with("upstream") {
+                format!("{in_route}{example}")
+            } else {
+                example.to_owned()
+            };
+            of_text(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        }
+        for key in [
+            RawConfig::KEYS,
+            raw::RawRoute::KEYS,
+            raw::RawTimeouts::KEYS,
+            raw::RawLimits::KEYS,
+        ]
+        .concat()
+        {
+            let shown = [
+                format!("`{key}`"),
+                format!("[{key}]"),
+                format!("[{key}."),
+                format!(" {key}`"),
+            ];
+            assert!(shown.iter().any(|key| manual.contains(key)), "{key}");
+        }
     }
 
     #[test]

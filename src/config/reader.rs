@@ -226,6 +226,17 @@ impl<T> Field<T> {
     }
 }
 
+/// What few routes have is boxed, so that the many others stay small.
+impl<T: FromToml> FromToml for Box<T> {
+    fn from_toml(
+        value: &Spanned<DeValue<'_>>,
+        place: Place<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Option<Self> {
+        T::from_toml(value, place, reader).map(Self::new)
+    }
+}
+
 impl<T: Leaf> FromToml for At<T> {
     fn from_toml(
         value: &Spanned<DeValue<'_>>,
