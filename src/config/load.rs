@@ -359,6 +359,48 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_is_told_once() {
+        let check = |text: &str, expected: &[&str]| {
+            let errors = of_text(text).unwrap_err().to_string();
+            let told: Vec<_> = errors
+                .lines()
+                .filter(|line| line.starts_with("error: "))
+                .collect();
+            assert_eq!(told, expected, "{errors}");
+        };
+        check(
+            "[routes.a]\nhosts = \"a\"\nupsteam = \"http://a:1\"\n",
+            &["error: unknown key `upsteam` in [routes.a]"],
+        );
+        check(
+            "[routes.a]\nhosts = [\"a\",\nupstream = \"http://a:1\"\n",
+            &["error: invalid TOML: unexpected `=` in array"],
+        );
+        check(
+            "[routes.a]\nhosts = \"a\"\nupstream = \"http://a:1\"\n[routes.a]\nhosts = \"b\"\n",
+            &["error: table `a` is defined twice"],
+        );
+        check(
+            "listen = \n",
+            &["error: invalid TOML: string values must be quoted"],
+        );
+    }
+
+    /// The manual shows what is really told.
+    #[test]
+    fn the_manual_shows_errors_as_they_are() {
+        let manual = include_str!("../../docs/config.md");
+        let shown = manual
+            .split("```\n")
+            .find(|block| block.starts_with("error: "))
+            .unwrap();
+        let text = "[routes.thor]\nhosts = [\"thor.polls.local\"]\nupsteam = \"http://thor_web:8000\"\n\n\
+            [routes.potter]\nhosts = [\"thor.polls.local\"]\nupstream = \"http://potter_web\"\n";
+        let errors = load_files(&[("proxy.toml", text)]).unwrap_err();
+        assert_eq!(errors.replace("DIR/", ""), shown.trim_end());
+    }
+
+    #[test]
     fn of_very_many_mistakes_the_first_are_shown() {
         let text: String = (0..5000).map(|n| format!("key{n} = 1\n")).collect();
         let errors = of_text(&text).unwrap_err();

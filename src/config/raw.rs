@@ -52,6 +52,13 @@ macro_rules! tables {
                 }
                 true
             }
+
+            fn meant(&mut self, key: &str) {
+                match key {
+                    $(stringify!($field) if self.$field.is_absent() => self.$field = Field::Wrong,)*
+                    _ => {}
+                }
+            }
         }
 
         impl FromToml for $name {

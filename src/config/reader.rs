@@ -87,6 +87,9 @@ pub(super) trait Table: Default {
         place: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> bool;
+
+    /// Notes that a key was given, if by another name, so that nobody says it is missing.
+    fn meant(&mut self, key: &str);
 }
 
 impl<'a> Reader<'a> {
@@ -130,6 +133,9 @@ impl<'a> Reader<'a> {
             };
             if !read.set(key.get_ref(), value, within, self) {
                 self.unknown_key(key, value, place, T::KEYS);
+                if let Some(near) = nearest(key.get_ref(), T::KEYS) {
+                    read.meant(near);
+                }
             }
         }
         read

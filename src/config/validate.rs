@@ -316,7 +316,11 @@ impl Checker<'_> {
         let example = format_args!("`hosts = [\"{tenant}.example.com\"]`");
         if field.is_absent() {
             let message = format!("route `{tenant}` has no `hosts`");
-            self.tell(Diagnostic::new(header, message, format!("add {example}")));
+            self.tell(Diagnostic::missing(
+                header,
+                message,
+                format!("add {example}"),
+            ));
         }
         let Some(many) = field.given() else {
             return Vec::new();
@@ -342,7 +346,11 @@ impl Checker<'_> {
         let example = "`upstream = \"http://thor_web:8000\"`";
         if field.is_absent() {
             let message = format!("{of} has no `upstream`");
-            self.tell(Diagnostic::new(header, message, format!("add {example}")));
+            self.tell(Diagnostic::missing(
+                header,
+                message,
+                format!("add {example}"),
+            ));
         }
         let Some(many) = field.given() else {
             return Upstream {
