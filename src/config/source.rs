@@ -122,6 +122,10 @@ impl Source {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 mod tests {
     use std::{
         fs,
