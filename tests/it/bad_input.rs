@@ -155,16 +155,6 @@ fn target_without_a_path_is_400() {
 }
 
 #[test]
-fn target_of_another_scheme_is_400() {
-    let thor = Thor::start();
-    for scheme in ["ftp", "ws", "file"] {
-        let request =
-            format!("GET {scheme}://thor.polls.local/ HTTP/1.1\r\nHost: thor.polls.local\r\n\r\n");
-        thor.refuses(400, "bad_request", request.as_bytes());
-    }
-}
-
-#[test]
 fn head_of_64_kilobytes_is_431() {
     let thor = Thor::start();
     let one = format!(

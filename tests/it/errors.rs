@@ -343,6 +343,22 @@ fn client_that_leaves_during_the_answer_ends_it_for_the_app() {
 }
 
 #[test]
+fn client_that_stops_reading_is_let_go_after_idle() {
+    let upstream = Upstream::script(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n");
+        connection.send(vec![b'x'; 64 * 1024 * 1024]);
+        connection.rest();
+    });
+    let trouble = Trouble::at(upstream.url(), "timeouts.idle = \"500ms\"\n");
+    let mut client = trouble.edge.client();
+    client.send(format!("GET /trouble HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    trouble.check_logged(200, "client_gone");
+    upstream.wait("the end of the connection", |seen| seen.open == 0);
+    drop(client);
+}
+
+#[test]
 fn error_answer_leaves_the_connection_in_step() {
     let refusing = Refusing::new();
     let trouble = Trouble::at(&refusing.url(), "");

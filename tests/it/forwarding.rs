@@ -146,6 +146,23 @@ fn answer_by_chunks_reaches_the_client_whole() {
 }
 
 #[test]
+fn length_beside_the_chunks_of_an_answer_misleads_no_client() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    let edge = thor(&upstream);
+    let mut client = edge.client();
+    for _ in 0..2 {
+        let response = client.get(HOST, "/");
+        // RFC 9112 §6.3: the chunks are right, or the answer is in error; never the length.
+        if response.status != 502 {
+            response.expect(200, "hello");
+            assert!(!response.head.has("content-length"));
+        }
+    }
+}
+
+#[test]
 fn answer_until_close_reaches_the_client_whole() {
     let upstream = Upstream::script(|connection| {
         connection.request();

@@ -243,6 +243,44 @@ fn listener_is_added_and_removed_while_the_other_serves() {
 }
 
 #[test]
+fn listener_may_be_widened_to_every_address_of_its_port() {
+    let thor = Upstream::saying("thor");
+    let routes = tenant("thor", &thor);
+    let edge = Setup::exactly(&listening_on("\"127.0.0.1:0\"", &routes)).start();
+    let port = edge.address().port();
+    edge.reload_exactly(&listening_on(&format!("\"0.0.0.0:{port}\""), &routes));
+    edge.get(HOST, "/").expect(200, "thor");
+    let elsewhere = ([127, 0, 0, 2], port).into();
+    Client::connect(elsewhere)
+        .get(HOST, "/")
+        .expect(200, "thor");
+}
+
+#[test]
+fn admin_listener_moves_and_leaves_the_public_one_alone() {
+    let thor = Upstream::saying("thor");
+    let config = |admin: &str| {
+        let routes = tenant("thor", &thor);
+        format!(
+            "listen = \"127.0.0.1:0\"\nadmin.listen = \"{admin}\"\nlog.format = \"json\"\n{routes}"
+        )
+    };
+    let edge = Setup::exactly(&config("127.0.0.1:0")).start();
+    let mut client = edge.client();
+    client.get(HOST, "/").expect(200, "thor");
+    edge.reload_exactly(&config("127.0.0.2:0"));
+    let moved = edge.events().json("the new address", |event| {
+        event["message"] == "admin listening"
+            && event["address"].as_str().unwrap().starts_with("127.0.0.2:")
+    });
+    let moved = moved["address"].as_str().unwrap().parse().unwrap();
+    Client::connect(moved)
+        .get("localhost", "/healthz")
+        .expect(200, "ok\n");
+    client.get(HOST, "/").expect(200, "thor");
+}
+
+#[test]
 fn request_on_a_listener_that_is_removed_ends_in_peace() {
     let gate = Gate::default();
     let thor = halting(&gate);

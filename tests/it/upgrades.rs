@@ -161,6 +161,7 @@ fn silent_tunnel_ends_after_tunnel_idle() {
     client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{ASK}\r\n"));
     assert_eq!(client.head().status(), 101);
     client.expect_closed();
+    assert_eq!(edge.logged("status", 101)["error"], "idle_timeout");
     upstream.wait("the end of the tunnel", |seen| seen.open == 0);
 }
 

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::{
     DEADLINE,
     client::{Client, Response},
+    eventually,
     lines::Lines,
     upstream::Upstream,
 };
@@ -273,12 +274,15 @@ impl Edge {
         self.process.signal(signal);
     }
 
-    /// Sends SIGTERM and waits until the edge says that it drains.
+    /// Sends SIGTERM and waits until the edge drains: it says so first, and has closed its listeners a little later.
     #[track_caller]
     pub(crate) fn drain(&self) {
         let before = self.events().count();
         self.signal(Signal::TERM);
         self.await_event(before, "draining");
+        eventually("new connections are refused", || {
+            Client::try_connect(self.address()).is_err()
+        });
     }
 
     #[track_caller]
