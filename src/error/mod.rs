@@ -10,8 +10,8 @@ use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
 
 use http::{Method, StatusCode};
 
-/// A failed request. After the head of a response it can only be [`ProxyError::Aborted`] or
-/// [`ProxyError::ClientGone`], since there is no status left to send.
+/// A request that failed before the head of its response. What fails later has no status left to send:
+/// its connection is cut, and its record says so.
 #[derive(Debug)]
 pub(crate) enum ProxyError {
     BadHost(BadHost),
@@ -59,17 +59,8 @@ pub(crate) enum ProxyError {
     UpstreamInvalid {
         cause: Cause,
     },
-    /// No byte moved, either way, for the time that a body may pause.
-    IdleTimeout {
-        after: Duration,
-    },
-    /// The client left before its response was complete. For the log only.
+    /// The client left. For the log only.
     ClientGone,
-    /// The response was cut short after its head. For the log only.
-    Aborted {
-        fault: Fault,
-        cause: Option<Cause>,
-    },
 }
 
 /// What is wrong with the request's host.
@@ -105,11 +96,10 @@ impl ProxyError {
             }
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamClosed { .. }
-            | Self::UpstreamInvalid { .. }
-            | Self::Aborted { .. } => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout { .. }
-            | Self::ResponseTimeout { .. }
-            | Self::IdleTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            | Self::UpstreamInvalid { .. } => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout { .. } | Self::ResponseTimeout { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::ClientGone => client_closed_request(),
         }
     }
@@ -124,8 +114,7 @@ impl ProxyError {
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
             | Self::TooManyConnections
-            | Self::ClientGone
-            | Self::Aborted { .. } => true,
+            | Self::ClientGone => true,
             Self::MethodNotAllowed { .. }
             | Self::UnknownHost { .. }
             | Self::UpstreamUnresolved { .. }
@@ -133,8 +122,7 @@ impl ProxyError {
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
             | Self::UpstreamClosed { .. }
-            | Self::UpstreamInvalid { .. }
-            | Self::IdleTimeout { .. } => false,
+            | Self::UpstreamInvalid { .. } => false,
         }
     }
 
@@ -155,9 +143,7 @@ impl ProxyError {
             Self::ResponseTimeout { .. } => "response_timeout",
             Self::UpstreamClosed { .. } => "upstream_closed",
             Self::UpstreamInvalid { .. } => "upstream_invalid",
-            Self::IdleTimeout { .. } => "idle_timeout",
             Self::ClientGone => "client_gone",
-            Self::Aborted { .. } => "aborted",
         }
     }
 
@@ -176,10 +162,8 @@ impl ProxyError {
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
             | Self::UpstreamClosed { .. }
-            | Self::UpstreamInvalid { .. }
-            | Self::IdleTimeout { .. } => Fault::Upstream,
+            | Self::UpstreamInvalid { .. } => Fault::Upstream,
             Self::TooManyConnections => Fault::Edge,
-            Self::Aborted { fault, .. } => *fault,
         }
     }
 
@@ -224,11 +208,7 @@ impl ProxyError {
                 "The application closed the connection instead of answering.".into()
             }
             Self::UpstreamInvalid { .. } => "The application's answer is not valid HTTP.".into(),
-            Self::IdleTimeout { after } => {
-                format!("The exchange stood still for {}.", Seconds(*after)).into()
-            }
-            Self::ClientGone => "The client left before its response was complete.".into(),
-            Self::Aborted { .. } => "The response was cut short.".into(),
+            Self::ClientGone => "The client left before it was answered.".into(),
         }
     }
 
@@ -240,7 +220,6 @@ impl ProxyError {
             }
             Self::UpstreamUnreachable { cause } => Some(cause),
             Self::UpstreamClosed { cause } => cause.as_ref().map(|cause| cause as _),
-            Self::Aborted { cause, .. } => cause.as_ref().map(|cause| cause.as_ref() as _),
             Self::BadHost(_)
             | Self::BadRequest { .. }
             | Self::MethodNotAllowed { .. }
@@ -251,7 +230,6 @@ impl ProxyError {
             | Self::TooManyConnections
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
-            | Self::IdleTimeout { .. }
             | Self::ClientGone => None,
         }
     }
@@ -318,10 +296,6 @@ pub(super) mod tests {
         let method = Method::CONNECT;
         let host = "nobody.example".into();
         let bytes_max = 9;
-        let cut = E::Aborted {
-            fault: Edge,
-            cause: Some(refused().into()),
-        };
         vec![
             (E::BadHost(BadHost::Missing), 400, "bad_host", Client),
             (E::BadHost(BadHost::Repeated), 400, "bad_host", Client),
@@ -344,7 +318,6 @@ pub(super) mod tests {
             (E::BodyTimeout { after }, 408, "body_timeout", Client),
             (E::TooManyConnections, 503, "too_many_connections", Edge),
             (E::ClientGone, 499, "client_gone", Client),
-            (cut, 502, "aborted", Edge),
         ]
     }
 
@@ -376,7 +349,6 @@ pub(super) mod tests {
                 502,
                 "upstream_invalid",
             ),
-            (E::IdleTimeout { after }, 504, "idle_timeout"),
         ]
         .map(|(error, status, label)| (error, status, label, Fault::Upstream))
         .into()

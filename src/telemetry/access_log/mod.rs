@@ -89,7 +89,8 @@ impl AccessLog {
     }
 
     /// Lines lost since the start: the writer was behind, or the output failed.
-    pub(crate) fn lines_lost(&self) -> u64 {
+    #[cfg(test)]
+    fn lines_lost(&self) -> u64 {
         self.queue.0.lines_lost.load(Ordering::Relaxed)
     }
 
