@@ -1,14 +1,14 @@
 //! What is known of one request. Dropping it writes the request's one log line, so no way out of the code can
 //! forget to.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
-use super::access_log::Line;
+use super::{access_log::Line, request_id::RequestId};
 use crate::{
-    error::ProxyError,
+    error::{Fault, ProxyError},
     session::{Peer, Session},
     snapshot::Route,
     upstream::{Connection, Upstream, exchange::Failure},
@@ -22,7 +22,7 @@ pub(crate) struct Record {
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
-    request_id: Box<str>,
+    request_id: RequestId,
     route: Option<Arc<Route>>,
     upstream: Option<Arc<Upstream>>,
     /// The client, where it is another than the peer.
@@ -31,12 +31,19 @@ pub(crate) struct Record {
     attempts: u32,
     answered_after: Option<Duration>,
     status: u16,
-    /// Why it ended as it did. Until something is known: because the client left.
+    /// What went wrong, by its label.
     error: Option<&'static str>,
+    /// Whether the client was sent all that there was for it. If not, and nothing else went wrong, it has left.
+    complete: bool,
 }
 
 impl Record {
-    pub(crate) fn begin(session: &Rc<Session>, method: &Method, uri: &Uri, host: Option<&HeaderValue>) -> Box<Self> {
+    pub(crate) fn begin(
+        session: &Rc<Session>,
+        method: &Method,
+        uri: &Uri,
+        host: Option<&HeaderValue>,
+    ) -> Box<Self> {
         session.begin_request();
         Box::new(Self {
             session: Rc::clone(session),
@@ -51,8 +58,9 @@ impl Record {
             endpoint: None,
             attempts: 0,
             answered_after: None,
-            status: CLIENT_CLOSED_REQUEST,
-            error: Some(CLIENT_GONE),
+            status: ProxyError::ClientGone.status().as_u16(),
+            error: None,
+            complete: false,
         })
     }
 
@@ -61,11 +69,11 @@ impl Record {
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        &self.request_id
+        self.request_id.as_str()
     }
 
     pub(crate) fn keep_request_id(&mut self, id: &str) {
-        self.request_id = id.into();
+        self.request_id = RequestId::Kept(id.into());
     }
 
     pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: &Arc<Upstream>) {
@@ -98,31 +106,51 @@ impl Record {
     /// The edge answers instead of the app.
     pub(crate) fn failed(&mut self, error: &ProxyError) {
         self.status = error.status().as_u16();
+        self.went_wrong(error);
+    }
+
+    fn went_wrong(&mut self, error: &ProxyError) {
         self.error = Some(error.label());
         tracing::debug!(
             tenant = self.route.as_ref().map(|route| &*route.tenant),
-            request_id = %self.request_id,
+            request_id = self.request_id(),
             fault = ?error.fault(),
             %error,
             "request failed"
         );
     }
 
-    /// The response was cut off after its head.
-    pub(crate) fn cut(&mut self, failure: &Failure) {
-        self.error = Some(match failure {
-            Failure::ClientBody(_) | Failure::ClientTimeout => CLIENT_GONE,
-            _ => "aborted",
-        });
-        tracing::debug!(request_id = %self.request_id, ?failure, "response cut short");
+    /// The response was cut off after its head; the status is out, so this is for the log alone.
+    pub(crate) fn cut(mut self: Box<Self>, failure: &Failure) {
+        let after = self
+            .route
+            .as_ref()
+            .map_or(Duration::ZERO, |route| route.policy.timeouts.idle);
+        let error = match failure {
+            Failure::ClientBody(_) | Failure::ClientTimeout => ProxyError::ClientGone,
+            Failure::UpstreamTimeout => ProxyError::IdleTimeout { after },
+            Failure::Closed(_)
+            | Failure::InvalidHead(_)
+            | Failure::InvalidBody(_)
+            | Failure::UnaskedUpgrade
+            | Failure::TooManyInterim => ProxyError::Aborted {
+                fault: Fault::Upstream,
+                cause: Some(failure.to_string().into()),
+            },
+        };
+        self.went_wrong(&error);
     }
 
     /// A tunnel ended otherwise than by both sides closing it.
-    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: &std::io::Error) {
-        self.error = Some(match error.kind() {
-            std::io::ErrorKind::TimedOut => "idle_timeout",
-            _ => "aborted",
-        });
+    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: io::Error, idle: Duration) {
+        let error = match error.kind() {
+            io::ErrorKind::TimedOut => ProxyError::IdleTimeout { after: idle },
+            _ => ProxyError::Aborted {
+                fault: Fault::Upstream,
+                cause: Some(error.into()),
+            },
+        };
+        self.went_wrong(&error);
     }
 
     /// The upstream connection may carry another request.
@@ -132,20 +160,22 @@ impl Record {
         }
     }
 
-    /// Everything went as it should, to the last byte. An error that the edge has answered stays one.
+    /// The last byte is on its way to the client.
     pub(crate) fn complete(mut self: Box<Self>) {
-        if self.error == Some(CLIENT_GONE) {
-            self.error = None;
-        }
+        self.complete = true;
     }
 }
 
 /// A connection whose head hyper could not read, and has answered itself where it could.
 pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
     let refusal = if error.is_parse_too_large() {
-        ProxyError::HeadersTooLarge { bytes_max: session.worker().limits().headers_bytes_max }
+        ProxyError::HeadersTooLarge {
+            bytes_max: session.worker().limits().headers_bytes_max,
+        }
     } else if error.is_parse() {
-        ProxyError::BadRequest { because: "is not HTTP" }
+        ProxyError::BadRequest {
+            because: "is not HTTP",
+        }
     } else {
         return;
     };
@@ -156,7 +186,11 @@ pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
 /// A connection that took too long over a head.
 pub(crate) fn head_timed_out(session: &Session) {
     let after = session.worker().limits().header_read;
-    turned_away(session.worker(), session.peer(), &ProxyError::HeaderTimeout { after });
+    turned_away(
+        session.worker(),
+        session.peer(),
+        &ProxyError::HeaderTimeout { after },
+    );
 }
 
 /// The line of a request that was never read.
@@ -181,12 +215,11 @@ pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
     });
 }
 
-/// nginx's status for a client that left before it had an answer.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
-const CLIENT_GONE: &str = "client_gone";
-
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.complete && self.error.is_none() {
+            self.error = Some(ProxyError::ClientGone.label());
+        }
         let (bytes_in, bytes_out) = self.session.bytes();
         self.session.end_request();
         self.session.worker().log(|log| {
@@ -203,7 +236,7 @@ impl Drop for Record {
                 endpoint: self.endpoint.as_deref(),
                 attempts: self.attempts,
                 client: self.client(),
-                request_id: Some(&self.request_id),
+                request_id: Some(self.request_id()),
                 error: self.error,
             });
         });
