@@ -9,7 +9,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     task::JoinHandle,
     time::{self, MissedTickBehavior},
 };
@@ -17,10 +18,10 @@ use tokio::{
 use crate::{
     admin::{Admin, status::Status},
     config::{Address, Config, Source},
-    listener::{self, Bound},
     reload::{self, POLL},
     shutdown,
     snapshot::{Changes, Snapshot},
+    socket::{self, Bound},
     telemetry::{Format, Level, access_log::AccessLog},
     upstream::resolve::Resolver,
     worker::{self, Command, Handle, Shared},
@@ -36,6 +37,20 @@ pub(crate) struct Edge {
     admin: RunningAdmin,
     status: Arc<Status>,
     level: Level,
+    signals: Signals,
+}
+
+/// What the process is told from outside. They are heard from before anybody could know that the edge is there.
+#[derive(Debug)]
+struct Signals {
+    hang_up: Signal,
+    end: EndSignals,
+}
+
+#[derive(Debug)]
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 /// An address as it was asked for and as it was bound: they differ in the port if that was 0.
@@ -89,9 +104,10 @@ impl Edge {
     /// # Errors
     /// If an address can't be bound or the system refuses a thread; then nothing is left running.
     pub(crate) async fn start(config: Config, level: Level) -> Result<Self, EdgeError> {
+        let signals = Signals::listen().map_err(EdgeError::System)?;
         raise_descriptor_limit(&config);
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let bound = bind_all(&config.listen, count)?;
+        let bound = bind_all(config.listen.iter(), count, Vec::new())?;
         let status = Arc::new(Status::default());
         let admin = RunningAdmin::start(&config.admin, &status).await?;
 
@@ -117,6 +133,7 @@ impl Edge {
             admin,
             status,
             level,
+            signals,
         };
         for (wanted, bound) in bound {
             edge.listen(wanted, bound).await;
@@ -139,40 +156,27 @@ impl Edge {
     }
 
     /// Serves until the process is told to end; then ends in order. Takes up what changes in `source`, if there is one.
-    ///
-    /// # Errors
-    /// If the system has no signals to listen to.
-    pub(crate) async fn run(mut self, mut source: Option<Source>) -> Result<(), EdgeError> {
-        let mut hang_up = signal(SignalKind::hangup()).map_err(EdgeError::System)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(EdgeError::System)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(EdgeError::System)?;
+    pub(crate) async fn run(mut self, mut source: Option<Source>) {
         let mut poll = time::interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let asked = tokio::select! {
                 _ = poll.tick() => false,
-                _ = hang_up.recv() => true,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = self.signals.hang_up.recv() => true,
+                () = self.signals.end.recv() => break,
             };
             if let Some(known) = source.take() {
                 source = Some(reload::reload(&mut self, known, asked).await);
             }
         }
         self.status.draining();
-        let sooner = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        shutdown::drain(self.workers, self.config.shutdown_grace, sooner).await;
+        let again = self.signals.end.recv();
+        shutdown::drain(self.workers, self.config.shutdown_grace, again).await;
         for listening in &self.listening {
-            remove_socket(&listening.bound);
+            socket::clean_up(&listening.bound);
         }
-        remove_socket(&self.admin.address);
+        socket::clean_up(&self.admin.address);
         self.shared.access_log.clone().finish();
-        Ok(())
     }
 
     /// Serves `config` from now on, or changes nothing.
@@ -184,10 +188,13 @@ impl Edge {
             .listen
             .iter()
             .filter(|wanted| !self.listening.iter().any(|old| old.wanted == **wanted));
-        let bound = bind_all(&added.cloned().collect::<Vec<_>>(), self.workers.len())?;
+        let ours = self.addresses().cloned().collect();
+        let bound = bind_all(added, self.workers.len(), ours)?;
         if config.admin != self.config.admin {
             let admin = RunningAdmin::start(&config.admin, &self.status).await?;
-            std::mem::replace(&mut self.admin, admin).task.abort();
+            let old = std::mem::replace(&mut self.admin, admin);
+            old.task.abort();
+            socket::clean_up(&old.address);
         }
         // From here on nothing fails.
         let (next, changes) = self.shared.snapshot.load().next(&config);
@@ -240,19 +247,21 @@ impl Edge {
 
     async fn unlisten(&self, old: Listening) {
         for worker in &self.workers {
-            let _ = worker
-                .commands
-                .send(Command::Unlisten(old.bound.clone()))
-                .await;
+            let (done, is_done) = oneshot::channel();
+            let order = Command::Unlisten(old.bound.clone(), done);
+            // Until it has closed its socket, the address couldn't be bound again.
+            if worker.commands.send(order).await.is_ok() {
+                let _ = is_done.await;
+            }
         }
-        remove_socket(&old.bound);
+        socket::clean_up(&old.bound);
         tracing::info!(address = %old.bound, "not listening any more");
     }
 }
 
 impl RunningAdmin {
     async fn start(address: &Address, status: &Arc<Status>) -> Result<Self, EdgeError> {
-        let admin = Admin::bind(address).await;
+        let admin = Admin::bind(address);
         let admin = admin.map_err(|error| EdgeError::Bind {
             address: address.clone(),
             error,
@@ -267,22 +276,43 @@ impl RunningAdmin {
     }
 }
 
-fn bind_all(addresses: &[Address], workers: usize) -> Result<Vec<(Address, Bound)>, EdgeError> {
-    let bind = |address: &Address| match listener::bind(address, workers) {
-        Ok(bound) => Ok((address.clone(), bound)),
-        Err(error) => Err(EdgeError::Bind {
-            address: address.clone(),
-            error,
-        }),
-    };
-    addresses.iter().map(bind).collect()
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+        })
+    }
 }
 
-/// A unix socket's file outlives the socket.
-fn remove_socket(address: &Address) {
-    if let Address::Unix(path) = address {
-        let _ = std::fs::remove_file(path);
+impl EndSignals {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
+}
+
+/// Binds all or none. `ours` are the addresses that are bound already.
+fn bind_all<'a>(
+    addresses: impl Iterator<Item = &'a Address>,
+    workers: usize,
+    mut ours: Vec<Address>,
+) -> Result<Vec<(Address, Bound)>, EdgeError> {
+    let bind = |address: &Address| {
+        let bound = socket::bind(address, workers, &ours);
+        let bound = bound.map_err(|error| EdgeError::Bind {
+            address: address.clone(),
+            error,
+        })?;
+        ours.push(bound.address.clone());
+        Ok((address.clone(), bound))
+    };
+    addresses.map(bind).collect()
 }
 
 /// Each client connection may need a second descriptor for its upstream.

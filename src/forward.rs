@@ -67,16 +67,16 @@ pub(crate) async fn forward(
     let mut tries = 0;
     loop {
         // A pooled connection may have been closed by now, so the second try is on a new one.
-        let pooled = if tries == 0 {
-            session.worker().pooled(outbound.upstream.id())
-        } else {
-            None
+        record.attempt();
+        let pooled = match tries {
+            0 => session.worker().pooled(outbound.upstream.id()),
+            _ => None,
         };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => dial(session, outbound).await?,
+            None => dial(session, record, outbound).await?,
         };
-        record.attempt(connection.endpoint());
+        record.set_endpoint(connection.endpoint());
         write_head(&mut connection, record, outbound, headers, length);
         let mut exchange = Exchange::new(
             connection,
@@ -104,12 +104,7 @@ pub(crate) async fn forward(
                 tries += 1;
                 upload = exchange.into_parts().1;
             }
-            Err(failure) => {
-                if exchange.upload_is_open() {
-                    session.set_answered_early();
-                }
-                return Err(error(failure, outbound.policy));
-            }
+            Err(failure) => return Err(error(failure, &exchange, outbound.policy)),
         }
     }
 }
@@ -118,7 +113,11 @@ fn is_switch(head: &ResponseHead) -> bool {
     head.status == http::StatusCode::SWITCHING_PROTOCOLS
 }
 
-async fn dial(session: &Session, outbound: &Outbound<'_>) -> Result<Connection, ProxyError> {
+async fn dial(
+    session: &Session,
+    record: &mut Record,
+    outbound: &Outbound<'_>,
+) -> Result<Connection, ProxyError> {
     let after = outbound.policy.timeouts.connect;
     session.deadline().set(after);
     let mut dial = pin!(outbound.upstream.dial(session.worker().resolver()));
@@ -130,7 +129,7 @@ async fn dial(session: &Session, outbound: &Outbound<'_>) -> Result<Connection, 
     match dialled.await {
         Some(Ok(connection)) => Ok(connection),
         Some(Err(DialError::Unreachable { endpoint, error })) => {
-            tracing::debug!(%endpoint, %error, "dial failed");
+            record.set_endpoint(&endpoint);
             Err(ProxyError::UpstreamUnreachable { cause: error })
         }
         Some(Err(unresolved @ DialError::Unresolved { .. })) => {
@@ -198,7 +197,7 @@ fn may_retry(failure: &Failure, exchange: &Exchange, method: &Method) -> bool {
     closed && (!exchange.has_sent() || repeatable)
 }
 
-fn error(failure: Failure, policy: &Policy) -> ProxyError {
+fn error(failure: Failure, exchange: &Exchange, policy: &Policy) -> ProxyError {
     match failure {
         Failure::Closed(error) => ProxyError::UpstreamClosed { cause: Some(error) },
         Failure::InvalidHead(_)
@@ -207,17 +206,35 @@ fn error(failure: Failure, policy: &Policy) -> ProxyError {
         | Failure::TooManyInterim => ProxyError::UpstreamInvalid {
             cause: failure.to_string().into(),
         },
+        Failure::UpstreamTimeout if exchange.upload_is_open() => ProxyError::IdleTimeout {
+            after: policy.timeouts.idle,
+        },
         Failure::UpstreamTimeout => ProxyError::ResponseTimeout {
             after: policy.timeouts.response,
         },
         Failure::ClientTimeout => ProxyError::BodyTimeout {
             after: policy.timeouts.idle,
         },
-        Failure::ClientBody(error) if error.is_incomplete_message() || error.is_canceled() => {
-            ProxyError::ClientGone
-        }
+        Failure::ClientBody(error) if is_cut(&error) => ProxyError::ClientGone,
         Failure::ClientBody(_) => ProxyError::BadRequest {
             because: "has a body that is not framed as it should be",
         },
     }
+}
+
+/// Whether a client's body ended because the client left, and not because it was wrong. hyper says it by an error of
+/// the socket's kind, somewhere below its own.
+fn is_cut(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut causes =
+        std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    error.is_incomplete_message()
+        || causes.any(|cause| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                matches!(
+                    error.kind(),
+                    BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+                )
+            })
+        })
 }

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
     body::Body,
@@ -33,9 +33,15 @@ pub(crate) async fn handle(
         parts.headers.get(header::HOST),
     );
     let accept = parts.headers.get(header::ACCEPT).cloned();
+    let has_body = !body.is_end_stream();
     let (route, answer) = match lead(&session, &mut record, &mut parts, body).await {
         Ok(led) => led,
-        Err(error) => return Ok(refuse(&session, record, &error, accept.as_ref())),
+        Err(error) => {
+            if has_body {
+                session.set_answered_early();
+            }
+            return Ok(refuse(&session, record, &error, accept.as_ref()));
+        }
     };
     let policy = &route.policy;
     Ok(match answer {
@@ -67,14 +73,14 @@ async fn lead(
     body: Incoming,
 ) -> Result<(Arc<Route>, Answer), ProxyError> {
     // 1 read
-    let host = sole_host(&parts.uri, &parts.headers)?;
-    let authority =
-        Authority::parse(host.as_bytes()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
     if !method::is_forwarded(&parts.method) {
         return Err(ProxyError::MethodNotAllowed {
             method: parts.method.clone(),
         });
     }
+    let host = sole_host(&parts.uri, &parts.headers)?;
+    let authority =
+        Authority::parse(host.as_bytes()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
     let worker = session.worker();
     let peer_trusted = worker.trusts(session.peer().ip);
     if peer_trusted {
@@ -164,11 +170,14 @@ fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, ProxyError> 
     if hosts.next().is_some() {
         return Err(ProxyError::BadHost(BadHost::Repeated));
     }
-    match uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str())
-            .map_err(|_| ProxyError::BadHost(BadHost::Invalid)),
-        None => Ok(host.clone()),
+    let Some(authority) = uri.authority() else {
+        return Ok(host.clone());
+    };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        let because = "names a target that is neither a path nor an http URL";
+        return Err(ProxyError::BadRequest { because });
     }
+    HeaderValue::from_str(authority.as_str()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))
 }
 
 /// The protocol that a request asks to switch to (RFC 9110 §7.8): only one that its Connection field names, only in

@@ -1,11 +1,19 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 //!
-//! The modules in reading order. First the path of a request, top to bottom; then what starts, configures and
-//! observes it. ARCHITECTURE.md has the map.
+//! The path of a request, in reading order: `listener` (accepting, on what `socket` has bound), `worker` (one
+//! thread), `connection` and `session` (one client), `handle` (the table of contents of a request), `method`,
+//! `route`, `headers`, `forward`, `upstream`, `upgrade`, `body`, `error`, `telemetry::record`.
+//!
+//! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
+//! all), `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
 
+mod admin;
 mod body;
+pub mod cli;
+pub mod config;
 mod connection;
 mod deadline;
+mod edge;
 mod error;
 mod forward;
 mod handle;
@@ -13,18 +21,14 @@ mod headers;
 mod html;
 mod listener;
 mod method;
+mod reload;
 pub mod route;
 mod session;
+mod shutdown;
+mod snapshot;
+mod socket;
 mod stream;
+mod telemetry;
 mod upgrade;
 mod upstream;
 mod worker;
-
-mod admin;
-pub mod cli;
-pub mod config;
-mod edge;
-mod reload;
-mod shutdown;
-mod snapshot;
-mod telemetry;

@@ -1,182 +1,22 @@
-//! Listening sockets: binding them, one for each worker, and accepting from them without ever giving up.
+//! Accepting clients, without ever giving up: one loop for each listening socket of a worker.
 //!
-//! It knows nothing of what is spoken on the connections.
+//! It lets clients in or turns them away; what they say is not its business.
 
-use std::{io, net::SocketAddr, path::Path, rc::Rc, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 
 use crate::{
-    config::Address,
     connection,
     error::{ProxyError, page},
     session::Peer,
+    socket::{BoundSocket, Listener},
     stream::Stream,
     worker::Worker,
 };
 
-/// Connections that the kernel completes for us before we accept them; as much as it allows.
-const BACKLOG: i32 = 4096;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// One address, bound once for each worker, so that the kernel spreads connections over them.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    /// With the port that it really has.
-    pub(crate) address: Address,
-    pub(crate) sockets: Vec<BoundSocket>,
-}
-
-#[derive(Debug)]
-pub(crate) enum BoundSocket {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
-
-/// Binds `address` for so many workers.
-///
-/// # Errors
-/// Whatever the system says; `AddrInUse` also where another process would let us share.
-pub(crate) fn bind(address: &Address, workers: usize) -> io::Result<Bound> {
-    match address {
-        Address::Tcp(address) => bind_tcp(*address, workers),
-        Address::Unix(path) => bind_unix(path, workers),
-    }
-}
-
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    // SO_REUSEPORT would also let a second edge in, which would take every other connection. So ask for the
-    // address alone first.
-    let alone = tcp_socket(address)?;
-    alone.bind(&address.into())?;
-    drop(alone);
-    let mut bound = address;
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = tcp_socket(address)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&bound.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
-        bound = socket.local_addr()?;
-        sockets.push(BoundSocket::Tcp(socket));
-    }
-    Ok(Bound {
-        address: Address::Tcp(bound),
-        sockets,
-    })
-}
-
-fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-/// Unix sockets can't be bound twice, so the workers share one.
-fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    match UnixStream::connect(path) {
-        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // Nobody listens: it was left behind by a process that died.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)?
-        }
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    let sockets = (0..workers).map(|_| listener.try_clone().map(BoundSocket::Unix));
-    Ok(Bound {
-        address: Address::Unix(path.to_owned()),
-        sockets: sockets.collect::<io::Result<_>>()?,
-    })
-}
-
-/// A socket that a worker accepts from.
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listener {
-    fn from_std(socket: BoundSocket) -> io::Result<Self> {
-        Ok(match socket {
-            BoundSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            BoundSocket::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
-        })
-    }
-
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::new(peer.ip())))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer::local()))
-            }
-        }
-    }
-}
-
-impl Listener {
-    /// Accepts what is waiting, and closes.
-    fn accept_rest(self, mut welcome: impl FnMut(Stream, Peer)) -> io::Result<()> {
-        // The runtime may not have heard of the newest ones, so the system is asked itself.
-        let end = |error: io::Error| {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                Ok(())
-            } else {
-                Err(error)
-            }
-        };
-        match self {
-            Self::Tcp(listener) => {
-                let listener = listener.into_std()?;
-                loop {
-                    let (stream, peer) = match listener.accept() {
-                        Ok(accepted) => accepted,
-                        Err(error) => return end(error),
-                    };
-                    stream.set_nonblocking(true)?;
-                    stream.set_nodelay(true)?;
-                    welcome(
-                        Stream::Tcp(TcpStream::from_std(stream)?),
-                        Peer::new(peer.ip()),
-                    );
-                }
-            }
-            Self::Unix(listener) => {
-                let listener = listener.into_std()?;
-                loop {
-                    let (stream, _) = match listener.accept() {
-                        Ok(accepted) => accepted,
-                        Err(error) => return end(error),
-                    };
-                    stream.set_nonblocking(true)?;
-                    welcome(Stream::Unix(UnixStream::from_std(stream)?), Peer::local());
-                }
-            }
-        }
-    }
-}
 
 /// Accepts until told to stop, and then what the kernel had already accepted for us: those clients believe that
 /// they are connected.

@@ -4,7 +4,7 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use futures_util::future::join_all;
-use tokio::time;
+use tokio::{sync::oneshot, time};
 
 use crate::worker::{Command, Handle};
 
@@ -13,15 +13,18 @@ const END: Duration = Duration::from_secs(2);
 
 /// Lets the workers finish for up to `grace`, or until `sooner` resolves.
 pub(crate) async fn drain(workers: Vec<Handle>, grace: Duration, sooner: impl Future<Output = ()>) {
-    tracing::info!(grace = %humantime::format_duration(grace), "draining");
     let mut commands = Vec::new();
     let mut ended = Vec::new();
     for worker in workers {
+        let (done, is_done) = oneshot::channel();
         // A worker that is gone has drained.
-        let _ = worker.commands.send(Command::Drain).await;
+        if worker.commands.send(Command::Drain(done)).await.is_ok() {
+            let _ = is_done.await;
+        }
         commands.push(worker.commands);
         ended.push(worker.ended);
     }
+    tracing::info!(grace = %humantime::format_duration(grace), "draining");
     let mut ended = pin!(join_all(ended));
     tokio::select! {
         _ = &mut ended => return tracing::info!("drained"),

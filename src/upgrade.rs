@@ -58,7 +58,7 @@ pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, s
     .await;
     match end {
         Ok(()) => record.complete(),
-        Err(error) => record.tunnel_failed(error, idle),
+        Err(error) => record.tunnel_failed(error),
     }
 }
 

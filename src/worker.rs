@@ -19,15 +19,16 @@ use arc_swap::{ArcSwap, Cache};
 use http::HeaderMap;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
+    task::{JoinHandle, spawn_local},
     time::{self, Instant, MissedTickBehavior},
 };
 
 use crate::{
     config::{Address, EdgeLimits},
     deadline::{Deadlines, TICK},
-    headers,
-    listener::{self, BoundSocket},
+    headers, listener,
     snapshot::{Route, Snapshot},
+    socket::BoundSocket,
     telemetry::{
         access_log::{AccessLog, Batch},
         request_id::RequestId,
@@ -53,9 +54,10 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) enum Command {
     Listen(Address, BoundSocket),
-    Unlisten(Address),
-    /// Accept nothing more, finish what is there, then end.
-    Drain,
+    /// Close the socket, and say so.
+    Unlisten(Address, oneshot::Sender<()>),
+    /// Accept nothing more, and say so; finish what is there, then end.
+    Drain(oneshot::Sender<()>),
     /// End now, whatever is there.
     End,
 }
@@ -122,7 +124,7 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
 /// Serves until told to end; how many connections had to be aborted then.
 async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize {
     let worker = Rc::new(Worker::new(shared));
-    let mut listeners: HashMap<Address, oneshot::Sender<()>> = HashMap::new();
+    let mut listeners: HashMap<Address, Accepting> = HashMap::new();
     let began = Instant::now();
     let mut tick = time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,16 +134,20 @@ async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize 
             () = worker.empty.notified(), if worker.is_draining() => {}
             order = orders.recv() => match order {
                 Some(Command::Listen(address, socket)) => {
-                    let (stop, stopped) = oneshot::channel();
-                    tokio::task::spawn_local(listener::run(Rc::clone(&worker), socket, stopped));
-                    listeners.insert(address, stop);
+                    listeners.insert(address, Accepting::start(&worker, socket));
                 }
-                Some(Command::Unlisten(address)) => drop(listeners.remove(&address)),
-                Some(Command::Drain) => {
-                    listeners.clear();
-                    // What the listeners still accept must be let in before it is asked to leave.
-                    tokio::task::yield_now().await;
+                Some(Command::Unlisten(address, done)) => {
+                    if let Some(accepting) = listeners.remove(&address) {
+                        accepting.stop().await;
+                    }
+                    let _ = done.send(());
+                }
+                Some(Command::Drain(done)) => {
+                    for (_, accepting) in listeners.drain() {
+                        accepting.stop().await;
+                    }
                     worker.enter(Stage::Draining);
+                    let _ = done.send(());
                 }
                 Some(Command::End) | None => {
                     let aborted = worker.connections.get();
@@ -154,6 +160,28 @@ async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize 
             worker.log.borrow_mut().flush();
             return 0;
         }
+    }
+}
+
+/// The accept loop of one listening socket.
+#[derive(Debug)]
+struct Accepting {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    fn start(worker: &Rc<Worker>, socket: BoundSocket) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let task = spawn_local(listener::run(Rc::clone(worker), socket, stopped));
+        Self { stop, task }
+    }
+
+    /// Returns once the socket is closed and everybody who had connected to it is in.
+    async fn stop(self) {
+        drop(self.stop);
+        // If it has panicked, its socket is closed as well.
+        let _ = self.task.await;
     }
 }
 

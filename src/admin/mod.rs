@@ -17,7 +17,6 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
     sync::Semaphore,
     task::JoinSet,
     time,
@@ -25,7 +24,10 @@ use tokio::{
 use tower::{BoxError, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use self::status::Status;
-use crate::config::Address;
+use crate::{
+    config::Address,
+    socket::{self, Bound, Listener},
+};
 
 /// Those who ask are a health check, a load balancer, a scraper and a person or two.
 const CONNECTIONS_MAX: usize = 64;
@@ -58,35 +60,16 @@ pub(crate) struct Admin {
     address: Address,
 }
 
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 impl Admin {
-    /// Binds `address`; port 0 becomes the port that [`Admin::address`] tells. A unix socket that a
-    /// dead process left behind is replaced.
-    pub(crate) async fn bind(address: &Address) -> io::Result<Self> {
-        Ok(match address {
-            Address::Tcp(wanted) => {
-                let listener = TcpListener::bind(wanted).await?;
-                let address = Address::Tcp(listener.local_addr()?);
-                let listener = Listener::Tcp(listener);
-                Self { listener, address }
-            }
-            Address::Unix(path) => {
-                if UnixStream::connect(path)
-                    .await
-                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-                {
-                    tokio::fs::remove_file(path).await?;
-                }
-                let listener = Listener::Unix(UnixListener::bind(path)?);
-                let address = address.clone();
-                Self { listener, address }
-            }
-        })
+    /// Binds `address`; port 0 becomes the port that [`Admin::address`] tells.
+    pub(crate) fn bind(address: &Address) -> io::Result<Self> {
+        let Bound { address, sockets } = socket::bind(address, 1, &[])?;
+        let socket = sockets
+            .into_iter()
+            .next()
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let listener = Listener::from_std(socket)?;
+        Ok(Self { listener, address })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -105,20 +88,12 @@ impl Admin {
                 unreachable!("nobody closes this semaphore");
             };
             let service = service.clone();
-            let accepted = match &self.listener {
-                Listener::Tcp(listener) => listener.accept().await.map(|(socket, _)| {
-                    connections.spawn(async move {
-                        converse(socket, service).await;
-                        drop(slot);
-                    })
-                }),
-                Listener::Unix(listener) => listener.accept().await.map(|(socket, _)| {
-                    connections.spawn(async move {
-                        converse(socket, service).await;
-                        drop(slot);
-                    })
-                }),
-            };
+            let accepted = self.listener.accept().await.map(|(socket, _)| {
+                connections.spawn(async move {
+                    converse(socket, service).await;
+                    drop(slot);
+                })
+            });
             if let Err(error) = accepted {
                 tracing::warn!(%error, "admin listener cannot accept");
                 time::sleep(ACCEPT_PAUSE).await;
@@ -209,6 +184,8 @@ mod tests {
     use http_body_util::BodyExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use tokio::net::UnixStream;
+
     use super::*;
 
     #[tokio::test]
@@ -271,9 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn tcp_is_served_until_dropped() {
-        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()))
-            .await
-            .unwrap();
+        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
         let Address::Tcp(address) = *admin.address() else {
             unreachable!()
         };
@@ -293,9 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_is_too_large_is_refused() {
-        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()))
-            .await
-            .unwrap();
+        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
         let Address::Tcp(address) = *admin.address() else {
             unreachable!()
         };
@@ -323,9 +296,9 @@ mod tests {
     async fn a_unix_socket_that_was_left_behind_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("admin.sock"));
-        drop(Admin::bind(&address).await.unwrap());
-        let alive = Admin::bind(&address).await.unwrap();
-        let error = Admin::bind(&address).await.unwrap_err();
+        drop(Admin::bind(&address).unwrap());
+        let alive = Admin::bind(&address).unwrap();
+        let error = Admin::bind(&address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         tokio::spawn(alive.serve(Arc::default()));
         let Address::Unix(path) = &address else {

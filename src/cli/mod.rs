@@ -126,7 +126,7 @@ fn serve(
     control.block_on(async {
         let edge = Edge::start(config, level).await?;
         listening(&edge)?;
-        edge.run(source).await?;
+        edge.run(source).await;
         Ok(())
     })
 }

@@ -8,6 +8,7 @@ mod diagnostic;
 mod files;
 mod interpolate;
 mod leaf;
+mod limits;
 mod load;
 mod names;
 mod policy;

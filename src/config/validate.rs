@@ -8,20 +8,18 @@ use std::{
     fmt,
     hash::Hash,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
 
-use bytesize::ByteSize;
 use foldhash::fast::RandomState;
 
 use super::{
-    Address, Config, EdgeLimits, Log, LogFormat, LogLevel, Origin, Path, Policy, Route, Upstream,
+    Address, Config, Log, LogFormat, LogLevel, Origin, Path, Policy, Route, Upstream,
     diagnostic::{Diagnostic, Span},
     names::Tenant,
     policy::{Policies, RawPolicy},
-    raw::{RawConfig, RawInclude, RawLimits, RawLog, RawPath, RawRoute},
+    raw::{RawConfig, RawInclude, RawLog, RawPath, RawRoute},
     reader::{At, Field, Many, Named, Tables},
 };
 use crate::route::{HostPattern, PathPrefix};
@@ -29,15 +27,6 @@ use crate::route::{HostPattern, PathPrefix};
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 const GRACE: Duration = Duration::from_secs(30);
-const LIMITS: EdgeLimits = EdgeLimits {
-    connections: 20_000,
-    headers_bytes_max: 32 * 1024,
-    header_read: Duration::from_secs(10),
-    keepalive: Duration::from_secs(75),
-};
-/// Below this, browsers' own headers and cookies don't fit; above, one connection costs too much.
-const HEADERS_BYTES: RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
-const CONNECTIONS_MAX: usize = 10_000_000;
 
 /// Makes one configuration of a file and those that it includes, or tells everything that is wrong.
 pub(super) fn validate(
@@ -88,7 +77,7 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn tell(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn tell(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
@@ -130,64 +119,6 @@ impl Checker<'_> {
                     .also(first, "here first"),
             );
         }
-    }
-
-    fn limits(&mut self, raw: RawLimits) -> EdgeLimits {
-        let mut limits = LIMITS;
-        if let Some(At { value, span }) = raw.connections.given() {
-            limits.connections = value.0;
-            if !(1..=CONNECTIONS_MAX).contains(&value.0) {
-                let message = format!("`connections` can't be {}", value.0);
-                self.tell(Diagnostic::new(
-                    span,
-                    message,
-                    format!("write 1 to {CONNECTIONS_MAX}"),
-                ));
-            }
-        }
-        if let Some(At {
-            value: ByteSize(bytes),
-            span,
-        }) = raw.headers_bytes_max.given()
-        {
-            match usize::try_from(bytes) {
-                Ok(bytes_max) if HEADERS_BYTES.contains(&bytes) => {
-                    limits.headers_bytes_max = bytes_max
-                }
-                _ => self.tell(Diagnostic::new(
-                    span,
-                    format!("`headers_bytes_max` can't be {}", ByteSize(bytes)),
-                    "write \"8KiB\" to \"1MiB\"",
-                )),
-            }
-        }
-        limits.header_read = self.positive(raw.header_read, "header_read", limits.header_read);
-        limits.keepalive = self.positive(raw.keepalive, "keepalive", limits.keepalive);
-        limits
-    }
-
-    /// A duration that can't be zero.
-    pub(super) fn positive(
-        &mut self,
-        field: Field<At<Duration>>,
-        key: &str,
-        default: Duration,
-    ) -> Duration {
-        let Some(At { value, span }) = field.given() else {
-            return default;
-        };
-        if value.is_zero() {
-            let remedy = format!(
-                "write more than that, such as \"{}s\"",
-                default.as_secs().max(1)
-            );
-            self.tell(Diagnostic::new(
-                span,
-                format!("`{key}` can't be zero"),
-                remedy,
-            ));
-        }
-        value
     }
 
     /// The items of a list that may be absent or empty, but not hold one twice.

@@ -125,9 +125,10 @@ impl ProxyError {
             | Self::BodyTimeout { .. }
             | Self::TooManyConnections
             | Self::ClientGone
-            | Self::Aborted { .. } => true,
-            Self::MethodNotAllowed { .. }
-            | Self::UnknownHost { .. }
+            | Self::Aborted { .. }
+            // After CONNECT a client may go on in another protocol.
+            | Self::MethodNotAllowed { .. } => true,
+            Self::UnknownHost { .. }
             | Self::UpstreamUnresolved { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::ConnectTimeout { .. }

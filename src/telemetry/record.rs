@@ -91,9 +91,14 @@ impl Record {
         self.client.as_deref().unwrap_or(&self.session.peer().text)
     }
 
-    /// One more try, over this connection.
-    pub(crate) fn attempt(&mut self, endpoint: &Rc<str>) {
+    /// One more try.
+    pub(crate) fn attempt(&mut self) {
         self.attempts += 1;
+        self.endpoint = None;
+    }
+
+    /// What the try at hand goes to.
+    pub(crate) fn set_endpoint(&mut self, endpoint: &Rc<str>) {
         self.endpoint = Some(Rc::clone(endpoint));
     }
 
@@ -122,35 +127,26 @@ impl Record {
 
     /// The response was cut off after its head; the status is out, so this is for the log alone.
     pub(crate) fn cut(mut self: Box<Self>, failure: &Failure) {
-        let after = self
-            .route
-            .as_ref()
-            .map_or(Duration::ZERO, |route| route.policy.timeouts.idle);
-        let error = match failure {
+        self.went_wrong(&match failure {
             Failure::ClientBody(_) | Failure::ClientTimeout => ProxyError::ClientGone,
-            Failure::UpstreamTimeout => ProxyError::IdleTimeout { after },
             Failure::Closed(_)
             | Failure::InvalidHead(_)
             | Failure::InvalidBody(_)
             | Failure::UnaskedUpgrade
-            | Failure::TooManyInterim => ProxyError::Aborted {
+            | Failure::TooManyInterim
+            | Failure::UpstreamTimeout => ProxyError::Aborted {
                 fault: Fault::Upstream,
                 cause: Some(failure.to_string().into()),
             },
-        };
-        self.went_wrong(&error);
+        });
     }
 
     /// A tunnel ended otherwise than by both sides closing it.
-    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: io::Error, idle: Duration) {
-        let error = match error.kind() {
-            io::ErrorKind::TimedOut => ProxyError::IdleTimeout { after: idle },
-            _ => ProxyError::Aborted {
-                fault: Fault::Upstream,
-                cause: Some(error.into()),
-            },
-        };
-        self.went_wrong(&error);
+    pub(crate) fn tunnel_failed(mut self: Box<Self>, cause: io::Error) {
+        self.went_wrong(&ProxyError::Aborted {
+            fault: Fault::Upstream,
+            cause: Some(cause.into()),
+        });
     }
 
     /// The upstream connection may carry another request.
@@ -218,7 +214,14 @@ pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.complete && self.error.is_none() {
-            self.error = Some(ProxyError::ClientGone.label());
+            self.went_wrong(&if self.session.worker().is_ending() {
+                ProxyError::Aborted {
+                    fault: Fault::Edge,
+                    cause: None,
+                }
+            } else {
+                ProxyError::ClientGone
+            });
         }
         let (bytes_in, bytes_out) = self.session.bytes();
         self.session.end_request();

@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     timeouts: Timeouts,
     /// Whether a byte of an answer has been seen.
     answered: bool,
+    /// Whether the final head has been seen.
+    in_body: bool,
     interim: u32,
     /// Where in the response's body we are, once its head is known.
     download: BodyDecoder,
@@ -83,27 +85,22 @@ impl Exchange {
         timeouts: Timeouts,
         session: &Session,
     ) -> Self {
-        match &mut upload {
-            None => session.deadline().set(timeouts.response),
-            Some(upload) => {
-                upload.restart(connection.framing());
-                session.deadline().set(if upload.waits {
-                    CONTINUE_WAIT
-                } else {
-                    timeouts.idle
-                });
-            }
+        if let Some(upload) = &mut upload {
+            upload.restart(connection.framing());
         }
-        Self {
+        let exchange = Self {
             pulled: upload.as_ref().is_some_and(|upload| upload.pulled),
             connection,
             upload,
             timeouts,
             answered: false,
+            in_body: false,
             interim: 0,
             download: BodyDecoder::Empty,
             reusable: false,
-        }
+        };
+        session.deadline().set(exchange.patience());
+        exchange
     }
 
     /// The final response's head; the body follows by [`Self::poll_body`]. `headers` are the request's, whose map is
@@ -139,7 +136,8 @@ impl Exchange {
                     Some(head) => {
                         self.download = head.body.clone();
                         self.reusable = head.keep_alive;
-                        session.deadline().set(self.timeouts.idle);
+                        self.in_body = true;
+                        session.deadline().set(self.patience());
                         return Poll::Ready(Ok(head));
                     }
                     None => {}
@@ -268,10 +266,10 @@ impl Exchange {
         match sent {
             Poll::Ready(Ok(())) => {
                 self.upload = None;
-                session.deadline().set(self.timeouts.response);
+                session.deadline().set(self.patience());
             }
             Poll::Pending if self.connection.written() > before => {
-                session.deadline().set(self.timeouts.idle)
+                session.deadline().set(self.patience());
             }
             Poll::Pending => {}
             Poll::Ready(Err(UploadError::Client(error))) => return Err(Failure::ClientBody(error)),
@@ -299,7 +297,7 @@ impl Exchange {
             && upload.waits
         {
             upload.waits = false;
-            session.deadline().set(self.timeouts.idle);
+            session.deadline().set(self.patience());
         }
         Ok(())
     }
@@ -309,10 +307,19 @@ impl Exchange {
         match &mut self.upload {
             Some(upload) if upload.waits => {
                 upload.waits = false;
-                session.deadline().set(self.timeouts.idle);
+                session.deadline().set(self.patience());
                 Ok(())
             }
             _ => Err(self.stalled()),
+        }
+    }
+
+    /// How long the next sign of life may take, as things stand.
+    fn patience(&self) -> Duration {
+        match &self.upload {
+            Some(upload) if upload.waits => CONTINUE_WAIT,
+            None if !self.in_body => self.timeouts.response,
+            Some(_) | None => self.timeouts.idle,
         }
     }
 
@@ -325,133 +332,6 @@ impl Exchange {
                 Failure::ClientTimeout
             }
             _ => Failure::UpstreamTimeout,
-        }
-    }
-}
-
-/// The request's body on its way to the app.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    body: Incoming,
-    length: BodyLength,
-    /// What was taken from the client and hasn't been sent.
-    data: Bytes,
-    /// Whether anything was taken from the client.
-    pulled: bool,
-    /// Whether the client waits for a 100 Continue before it sends anything.
-    waits: bool,
-    in_chunk: bool,
-    ended: bool,
-    /// The app has stopped reading.
-    abandoned: bool,
-}
-
-#[derive(Debug)]
-enum UploadError {
-    Client(hyper::Error),
-    Upstream(io::Error),
-}
-
-impl Upload {
-    pub(crate) fn new(body: Incoming, length: BodyLength, waits_for_continue: bool) -> Self {
-        Self {
-            body,
-            length,
-            data: Bytes::new(),
-            pulled: false,
-            waits: waits_for_continue,
-            in_chunk: false,
-            ended: false,
-            abandoned: false,
-        }
-    }
-
-    /// On to another connection: frames once more what was taken from the client for one that took none of it.
-    fn restart(&mut self, framing: &mut Vec<u8>) {
-        if self.length == BodyLength::Chunked {
-            if !self.data.is_empty() {
-                request::chunk_start(framing, self.data.len());
-            } else if self.ended {
-                request::last_chunk(framing, None);
-            }
-        }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Connection,
-        session: &Session,
-    ) -> Poll<Result<(), UploadError>> {
-        if self.abandoned {
-            return Poll::Pending;
-        }
-        loop {
-            let more = self.data.is_empty() && !self.ended && !self.waits;
-            // Before the head is sent, so that a small body goes out in the same packet.
-            let pulled = if more {
-                self.poll_pull(cx, connection, session)
-                    .map_err(UploadError::Client)?
-            } else {
-                Poll::Ready(())
-            };
-            ready!(connection.poll_send(cx, &mut self.data)).map_err(UploadError::Upstream)?;
-            if self.ended {
-                return Poll::Ready(Ok(()));
-            }
-            if self.waits || pulled.is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Takes the next piece from the client and puts its framing before it.
-    fn poll_pull(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Connection,
-        session: &Session,
-    ) -> Result<Poll<()>, hyper::Error> {
-        let chunked = self.length == BodyLength::Chunked;
-        if std::mem::take(&mut self.in_chunk) {
-            connection.framing().extend_from_slice(request::CHUNK_END);
-        }
-        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(frame) => frame.transpose()?,
-        };
-        self.pulled = true;
-        match frame.map(Frame::into_data) {
-            Some(Ok(data)) if data.is_empty() => {}
-            Some(Ok(data)) => {
-                session.count_bytes_in(data.len());
-                if chunked {
-                    request::chunk_start(connection.framing(), data.len());
-                    self.in_chunk = true;
-                }
-                self.data = data;
-            }
-            Some(Err(frame)) => self.end(connection, frame.into_trailers().ok().as_ref()),
-            None => self.end(connection, None),
-        }
-        if !self.ended && self.body.is_end_stream() {
-            self.ended = !chunked;
-        }
-        Ok(Poll::Ready(()))
-    }
-
-    fn end(&mut self, connection: &mut Connection, trailers: Option<&HeaderMap>) {
-        self.ended = true;
-        if self.length == BodyLength::Chunked {
-            let trailers = trailers.map(|trailers| {
-                let allowed = trailers
-                    .iter()
-                    .filter(|(name, _)| headers::may_be_trailer(name));
-                allowed
-                    .map(|(name, value)| (name.clone(), value.clone()))
-                    .collect()
-            });
-            request::last_chunk(connection.framing(), trailers.as_ref());
         }
     }
 }

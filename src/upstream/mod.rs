@@ -7,6 +7,7 @@ pub(crate) mod exchange;
 pub(crate) mod http1;
 pub(crate) mod pool;
 pub(crate) mod resolve;
+pub(crate) mod upload;
 
 use std::{
     fmt, io,

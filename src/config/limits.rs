@@ -1,0 +1,85 @@
+//! The limits of the edge as a whole: their defaults, and the values that make no sense.
+//!
+//! Pure, like the rest of validation.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use bytesize::ByteSize;
+
+use super::{
+    EdgeLimits,
+    diagnostic::Diagnostic,
+    raw::RawLimits,
+    reader::{At, Field},
+    validate::Checker,
+};
+
+const LIMITS: EdgeLimits = EdgeLimits {
+    connections: 20_000,
+    headers_bytes_max: 32 * 1024,
+    header_read: Duration::from_secs(10),
+    keepalive: Duration::from_secs(75),
+};
+/// Below this, browsers' own headers and cookies don't fit; above, one connection costs too much.
+const HEADERS_BYTES: RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+const CONNECTIONS_MAX: usize = 10_000_000;
+
+impl Checker<'_> {
+    pub(super) fn limits(&mut self, raw: RawLimits) -> EdgeLimits {
+        let mut limits = LIMITS;
+        if let Some(At { value, span }) = raw.connections.given() {
+            limits.connections = value.0;
+            if !(1..=CONNECTIONS_MAX).contains(&value.0) {
+                let message = format!("`connections` can't be {}", value.0);
+                self.tell(Diagnostic::new(
+                    span,
+                    message,
+                    format!("write 1 to {CONNECTIONS_MAX}"),
+                ));
+            }
+        }
+        if let Some(At {
+            value: ByteSize(bytes),
+            span,
+        }) = raw.headers_bytes_max.given()
+        {
+            match usize::try_from(bytes) {
+                Ok(bytes_max) if HEADERS_BYTES.contains(&bytes) => {
+                    limits.headers_bytes_max = bytes_max
+                }
+                _ => self.tell(Diagnostic::new(
+                    span,
+                    format!("`headers_bytes_max` can't be {}", ByteSize(bytes)),
+                    "write \"8KiB\" to \"1MiB\"",
+                )),
+            }
+        }
+        limits.header_read = self.positive(raw.header_read, "header_read", limits.header_read);
+        limits.keepalive = self.positive(raw.keepalive, "keepalive", limits.keepalive);
+        limits
+    }
+
+    /// A duration that can't be zero.
+    pub(super) fn positive(
+        &mut self,
+        field: Field<At<Duration>>,
+        key: &str,
+        default: Duration,
+    ) -> Duration {
+        let Some(At { value, span }) = field.given() else {
+            return default;
+        };
+        if value.is_zero() {
+            let remedy = format!(
+                "write more than that, such as \"{}s\"",
+                default.as_secs().max(1)
+            );
+            self.tell(Diagnostic::new(
+                span,
+                format!("`{key}` can't be zero"),
+                remedy,
+            ));
+        }
+        value
+    }
+}
