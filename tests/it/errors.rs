@@ -200,7 +200,7 @@ const BEGINNINGS: [(&str, &str); 3] = [
 #[track_caller]
 fn check_cut(
     (fields, hello): (&str, &str),
-    keys: &str,
+    (keys, label): (&str, &str),
     then: impl Fn(&mut Connection) + Send + Sync + 'static,
 ) {
     let (began, beginning) = (
@@ -232,7 +232,7 @@ fn check_cut(
     };
     began.open();
     assert!(!client.body(rest).whole, "the cut answer looks whole");
-    trouble.check_logged(200, "aborted");
+    trouble.check_logged(200, label);
     trouble
         .edge
         .get("potter.polls.local", "/")
@@ -244,21 +244,22 @@ fn check_cut(
 fn answer_that_the_app_closes_in_the_middle_does_not_look_whole() {
     // The third framing has no middle: there, a close is the end.
     for beginning in &BEGINNINGS[..2] {
-        check_cut(*beginning, "", |_| {});
+        check_cut(*beginning, ("", "aborted"), |_| {});
     }
 }
 
 #[test]
 fn answer_that_the_app_resets_does_not_look_whole() {
     for beginning in BEGINNINGS {
-        check_cut(beginning, "", Connection::reset);
+        check_cut(beginning, ("", "aborted"), Connection::reset);
     }
 }
 
 #[test]
 fn app_that_stops_in_the_middle_of_its_body_is_cut_after_idle() {
     for beginning in BEGINNINGS {
-        check_cut(beginning, "timeouts.idle = \"300ms\"\n", |connection| {
+        let idle = ("timeouts.idle = \"300ms\"\n", "idle_timeout");
+        check_cut(beginning, idle, |connection| {
             connection.rest();
         });
     }
@@ -274,7 +275,7 @@ fn chunks_that_make_no_sense_cut_the_answer() {
         "5 5\r\nhello\r\n0\r\n\r\n",
         "0\r\nno trailer\r\n\r\n",
     ] {
-        check_cut(BEGINNINGS[1], "", move |connection| {
+        check_cut(BEGINNINGS[1], ("", "aborted"), move |connection| {
             connection.send(chunks);
             connection.rest();
         });
