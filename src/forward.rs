@@ -20,8 +20,9 @@ use crate::{
     telemetry::record::Record,
     upstream::{
         Connection, DialError, Upstream,
-        exchange::{Exchange, Failure, Upload},
+        exchange::{Exchange, Failure},
         http1::ResponseHead,
+        upload::Upload,
     },
 };
 

@@ -3,7 +3,9 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts,
+};
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
@@ -77,6 +79,10 @@ async fn lead(
         return Err(ProxyError::MethodNotAllowed {
             method: parts.method.clone(),
         });
+    }
+    if !is_path_or_url(&parts.method, &parts.uri) {
+        let because = "names a target that is neither a path nor an http URL";
+        return Err(ProxyError::BadRequest { because });
     }
     let host = sole_host(&parts.uri, &parts.headers)?;
     let authority =
@@ -163,6 +169,16 @@ fn switch(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
     }
 }
 
+/// The forms that a target may have (RFC 9112 §3.2). hyper takes a bare word for an authority, which is CONNECT's form
+/// and would be a second Host.
+fn is_path_or_url(method: &Method, uri: &Uri) -> bool {
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(_)) => true,
+        (None, None) => uri.path() != "*" || method == Method::OPTIONS,
+        (Some(_) | None, _) => false,
+    }
+}
+
 /// The Host of a request: the target's authority if it has one (RFC 9112 §3.2.2), else the one Host field.
 fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
     let mut hosts = headers.get_all(header::HOST).iter();
@@ -173,10 +189,6 @@ fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, ProxyError> 
     let Some(authority) = uri.authority() else {
         return Ok(host.clone());
     };
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        let because = "names a target that is neither a path nor an http URL";
-        return Err(ProxyError::BadRequest { because });
-    }
     HeaderValue::from_str(authority.as_str()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))
 }
 

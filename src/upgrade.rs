@@ -50,8 +50,11 @@ pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, s
         if up_end.is_ready() && down_end.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if session.deadline().passed() || session.worker().is_ending() {
+        if session.deadline().passed() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if session.worker().is_ending() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Poll::Pending
     })

@@ -14,7 +14,7 @@ use super::{
     validate::Checker,
 };
 
-const LIMITS: EdgeLimits = EdgeLimits {
+pub(super) const LIMITS: EdgeLimits = EdgeLimits {
     connections: 20_000,
     headers_bytes_max: 32 * 1024,
     header_read: Duration::from_secs(10),

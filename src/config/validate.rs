@@ -338,6 +338,7 @@ impl Checker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::LIMITS;
     use super::super::{HostHeader, of_text};
     use super::*;
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{access_log::Line, request_id::RequestId};
 use crate::{
+    config::Timeouts,
     error::{Fault, ProxyError},
     session::{Peer, Session},
     snapshot::Route,
@@ -129,12 +130,14 @@ impl Record {
     pub(crate) fn cut(mut self: Box<Self>, failure: &Failure) {
         self.went_wrong(&match failure {
             Failure::ClientBody(_) | Failure::ClientTimeout => ProxyError::ClientGone,
+            Failure::UpstreamTimeout => ProxyError::IdleTimeout {
+                after: self.timeouts().idle,
+            },
             Failure::Closed(_)
             | Failure::InvalidHead(_)
             | Failure::InvalidBody(_)
             | Failure::UnaskedUpgrade
-            | Failure::TooManyInterim
-            | Failure::UpstreamTimeout => ProxyError::Aborted {
+            | Failure::TooManyInterim => ProxyError::Aborted {
                 fault: Fault::Upstream,
                 cause: Some(failure.to_string().into()),
             },
@@ -143,10 +146,20 @@ impl Record {
 
     /// A tunnel ended otherwise than by both sides closing it.
     pub(crate) fn tunnel_failed(mut self: Box<Self>, cause: io::Error) {
-        self.went_wrong(&ProxyError::Aborted {
-            fault: Fault::Upstream,
-            cause: Some(cause.into()),
+        self.went_wrong(&match cause.kind() {
+            io::ErrorKind::TimedOut => ProxyError::IdleTimeout {
+                after: self.timeouts().tunnel_idle,
+            },
+            _ => ProxyError::Aborted {
+                fault: Fault::Upstream,
+                cause: Some(cause.into()),
+            },
         });
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        let route = self.route.as_ref();
+        route.map_or_else(Timeouts::default, |route| route.policy.timeouts.clone())
     }
 
     /// The upstream connection may carry another request.

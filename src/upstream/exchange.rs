@@ -5,21 +5,20 @@
 
 use std::{
     fmt, io,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 
 use super::{
     Connection,
-    http1::{BodyDecoder, Decoded, InvalidBody, InvalidHead, ResponseHead, request, response},
+    http1::{BodyDecoder, Decoded, InvalidBody, InvalidHead, ResponseHead, response},
+    upload::{Upload, UploadError},
 };
-use crate::{config::Timeouts, headers, headers::BodyLength, session::Session};
+use crate::{config::Timeouts, session::Session};
 
 /// Interim responses of one exchange that are taken before the app is thought to be broken.
 const INTERIM_MAX: u32 = 16;
@@ -89,7 +88,7 @@ impl Exchange {
             upload.restart(connection.framing());
         }
         let exchange = Self {
-            pulled: upload.as_ref().is_some_and(|upload| upload.pulled),
+            pulled: upload.as_ref().is_some_and(Upload::is_pulled),
             connection,
             upload,
             timeouts,
@@ -254,7 +253,7 @@ impl Exchange {
         let sent = match &mut self.upload {
             Some(upload) => {
                 let sent = upload.poll(cx, &mut self.connection, session);
-                self.pulled |= upload.pulled;
+                self.pulled |= upload.is_pulled();
                 sent
             }
             None if self.connection.is_flushed() => return Ok(()),
@@ -279,7 +278,7 @@ impl Exchange {
             Poll::Ready(Err(UploadError::Upstream(_))) => {
                 self.reusable = false;
                 if let Some(upload) = &mut self.upload {
-                    upload.abandoned = true;
+                    upload.abandon();
                 }
             }
         }
@@ -294,9 +293,9 @@ impl Exchange {
         }
         if status == StatusCode::CONTINUE
             && let Some(upload) = &mut self.upload
-            && upload.waits
+            && upload.waits()
         {
-            upload.waits = false;
+            upload.go_on();
             session.deadline().set(self.patience());
         }
         Ok(())
@@ -305,8 +304,8 @@ impl Exchange {
     /// The deadline has passed while no head has come.
     fn time_out(&mut self, session: &Session) -> Result<(), Failure> {
         match &mut self.upload {
-            Some(upload) if upload.waits => {
-                upload.waits = false;
+            Some(upload) if upload.waits() => {
+                upload.go_on();
                 session.deadline().set(self.patience());
                 Ok(())
             }
@@ -317,7 +316,7 @@ impl Exchange {
     /// How long the next sign of life may take, as things stand.
     fn patience(&self) -> Duration {
         match &self.upload {
-            Some(upload) if upload.waits => CONTINUE_WAIT,
+            Some(upload) if upload.waits() => CONTINUE_WAIT,
             None if !self.in_body => self.timeouts.response,
             Some(_) | None => self.timeouts.idle,
         }
@@ -326,12 +325,8 @@ impl Exchange {
     /// Who is to blame when nothing moves: the client, if it is its bytes that are missing.
     fn stalled(&self) -> Failure {
         match &self.upload {
-            Some(upload)
-                if !upload.abandoned && self.connection.is_flushed() && upload.data.is_empty() =>
-            {
-                Failure::ClientTimeout
-            }
-            _ => Failure::UpstreamTimeout,
+            Some(upload) if upload.starves(&self.connection) => Failure::ClientTimeout,
+            Some(_) | None => Failure::UpstreamTimeout,
         }
     }
 }

@@ -36,8 +36,9 @@ pub(crate) struct Upload {
     abandoned: bool,
 }
 
+/// What ended an upload early.
 #[derive(Debug)]
-enum UploadError {
+pub(super) enum UploadError {
     Client(hyper::Error),
     Upstream(io::Error),
 }
@@ -56,8 +57,33 @@ impl Upload {
         }
     }
 
+    /// Whether anything was taken from the client; then it can't be taken again.
+    pub(super) fn is_pulled(&self) -> bool {
+        self.pulled
+    }
+
+    /// Whether the client waits to be told that it may send.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// The client may send: it was told to by the app, or it has waited for long enough.
+    pub(super) fn go_on(&mut self) {
+        self.waits = false;
+    }
+
+    /// The app has stopped reading. It may have answered all the same.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether it is the client's bytes that are missing.
+    pub(super) fn starves(&self, connection: &Connection) -> bool {
+        !self.abandoned && connection.is_flushed() && self.data.is_empty()
+    }
+
     /// On to another connection: frames once more what was taken from the client for one that took none of it.
-    fn restart(&mut self, framing: &mut Vec<u8>) {
+    pub(super) fn restart(&mut self, framing: &mut Vec<u8>) {
         if self.length == BodyLength::Chunked {
             if !self.data.is_empty() {
                 request::chunk_start(framing, self.data.len());
@@ -67,7 +93,8 @@ impl Upload {
         }
     }
 
-    fn poll(
+    /// Sends what can be sent now, head included; ready once all of it is gone.
+    pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut Connection,

@@ -408,7 +408,8 @@ impl Demo {
             tenant_at("potter", "http://potter_web:8000")
         );
         let setup = Setup::exactly(&config);
-        let process = Process::spawn(setup.command(&["demo", "--config", "proxy.toml"]));
+        let arguments = ["demo", "--config", "proxy.toml", "--listen", "127.0.0.1:0"];
+        let process = Process::spawn(setup.command(&arguments));
         let port = process.stdout.find("the URL of thor", |line| {
             let rest = line.split("http://thor.localhost:").nth(1)?;
             rest.split(|char: char| !char.is_ascii_digit())

@@ -176,10 +176,10 @@ fn only_upstream_dials() {
         "connect_timeout(",
     ];
     let rule = "a tenant's containers are reached from one place";
-    // `healthcheck` is a process of its own that asks the admin listener, and `listener` asks whether the edge that left
+    // `healthcheck` is a process of its own that asks the admin listener, and `socket` asks whether the edge that left
     // a unix socket behind is still alive.
     refuse(&words, rule, |source| {
-        !source.is_of(&["upstream", "cli/healthcheck", "listener"])
+        !source.is_of(&["upstream", "cli/healthcheck", "socket"])
     });
 }
 
@@ -188,7 +188,7 @@ fn only_those_who_must_touch_files() {
     let rule = "a worker never waits for a disk";
     // The file of a unix socket has to be taken away by whoever binds it.
     refuse(&["std::fs", "fs::"], rule, |source| {
-        !source.is_of(&["config", "telemetry", "tls", "listener"])
+        !source.is_of(&["config", "telemetry", "tls", "socket"])
     });
 }
 
