@@ -4,12 +4,29 @@
 //! is left to be parsed again. `raw` is the file as typed, `validate` turns one into the other,
 //! `load` reads the files, `diagnostic` says what is wrong with them.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod diagnostic;
+mod files;
+mod interpolate;
+mod leaf;
+mod load;
+mod names;
+mod policy;
+mod raw;
+mod reader;
+mod scalar;
+mod schema;
+mod source;
+mod syntax;
+mod validate;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::route::{HostPattern, PathPrefix};
+
+pub use self::{diagnostic::ConfigErrors, schema::schema, source::Source};
 
 /// One whole configuration. Two that are equal run alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,14 +109,15 @@ pub(crate) struct Upstream {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
-    /// `http://thor_web:8000`; a literal address is a name that needs no look-up.
+    /// `http://thor_web:8000`. The host is in lower case; a literal address is a name that needs no
+    /// look-up, and an IPv6 one is without its brackets.
     Http { host: Box<str>, port: u16 },
     /// `unix:/run/thor.sock`
     Unix(PathBuf),
 }
 
 /// How requests of a route are treated, whichever of its upstreams they go to.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Policy {
     pub(crate) host: HostHeader,
     pub(crate) request_headers: HeaderEdits,
@@ -119,7 +137,7 @@ pub(crate) enum HostHeader {
 }
 
 /// What is done to a set of headers, in this order: remove, set, add.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct HeaderEdits {
     pub(crate) remove: Vec<HeaderName>,
     pub(crate) set: Vec<(HeaderName, HeaderValue)>,
@@ -147,4 +165,32 @@ impl Default for Timeouts {
             tunnel_idle: Duration::from_secs(3600),
         }
     }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What a text would mean as a proxy.toml of its own, with an empty environment.
+#[cfg(test)]
+pub(crate) fn of_text(text: &str) -> Result<Config, ConfigErrors> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.toml");
+    std::fs::write(&path, text).unwrap();
+    Source::new(path).load(&|_| None)
 }

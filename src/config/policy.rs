@@ -1,0 +1,148 @@
+//! How requests of a route are treated: its own keys over those of `[defaults]` over ours.
+//!
+//! Pure, as all of `validate`, of which it is a part.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use http::HeaderName;
+
+use super::{
+    HeaderEdits, HostHeader, Policy, Timeouts,
+    diagnostic::{Diagnostic, Span},
+    raw::{RawDefaults, RawHeaderEdits, RawTimeouts},
+    reader::{At, Field, Named},
+    validate::{Checker, value},
+};
+
+impl Checker<'_> {
+    pub(super) fn defaults(&mut self, raw: RawDefaults) -> Policy {
+        self.policy(
+            RawPolicy {
+                host: raw.host,
+                request_headers: raw.request_headers,
+                response_headers: raw.response_headers,
+                timeouts: raw.timeouts,
+            },
+            &Policy::default(),
+        )
+    }
+
+    pub(super) fn policy(&mut self, raw: RawPolicy, defaults: &Policy) -> Policy {
+        Policy {
+            host: value(raw.host).unwrap_or_else(|| defaults.host.clone()),
+            request_headers: self.header_edits(raw.request_headers, &defaults.request_headers),
+            response_headers: self.header_edits(raw.response_headers, &defaults.response_headers),
+            timeouts: self.timeouts(raw.timeouts.given().unwrap_or_default(), &defaults.timeouts),
+        }
+    }
+
+    fn timeouts(&mut self, raw: RawTimeouts, defaults: &Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.positive(raw.connect, "connect", defaults.connect),
+            response: self.positive(raw.response, "response", defaults.response),
+            idle: self.positive(raw.idle, "idle", defaults.idle),
+            tunnel_idle: self.positive(raw.tunnel_idle, "tunnel_idle", defaults.tunnel_idle),
+        }
+    }
+
+    /// The route's edits, then those of the defaults for headers that the route doesn't name.
+    fn header_edits(&mut self, raw: Field<RawHeaderEdits>, defaults: &HeaderEdits) -> HeaderEdits {
+        let Some(raw) = raw.given() else {
+            return defaults.clone();
+        };
+        let mut edits = HeaderEdits::default();
+        if let Some(Named(set)) = raw.set.given() {
+            self.distinct_headers(set.iter().map(|(name, _)| (&name.value.0, name.span)));
+            edits.set = set
+                .into_iter()
+                .map(|(name, value)| (name.value.0, value.value))
+                .collect();
+        }
+        if let Some(Named(add)) = raw.add.given() {
+            self.distinct_headers(add.iter().map(|(name, _)| (&name.value.0, name.span)));
+            for (name, values) in add {
+                let values = values.items.into_iter();
+                edits
+                    .add
+                    .extend(values.map(|value| (name.value.0.clone(), value.value)));
+            }
+        }
+        if let Some(remove) = raw.remove.given() {
+            self.distinct_headers(remove.items.iter().map(|name| (&name.value.0, name.span)));
+            edits.remove = remove.items.into_iter().map(|name| name.value.0).collect();
+        }
+        let named: HashSet<HeaderName> = edits
+            .set
+            .iter()
+            .chain(&edits.add)
+            .map(|(name, _)| name)
+            .chain(&edits.remove)
+            .cloned()
+            .collect();
+        let unnamed = |(name, _): &&(HeaderName, _)| !named.contains(name);
+        edits
+            .set
+            .extend(defaults.set.iter().filter(unnamed).cloned());
+        edits
+            .add
+            .extend(defaults.add.iter().filter(unnamed).cloned());
+        let kept = defaults.remove.iter().filter(|name| !named.contains(*name));
+        edits.remove.extend(kept.cloned());
+        edits
+    }
+
+    /// Names of headers are compared without case, which TOML's keys are not.
+    fn distinct_headers<'h>(&mut self, names: impl Iterator<Item = (&'h HeaderName, Span)>) {
+        let mut seen = HashMap::new();
+        for (name, span) in names {
+            if let Some(first) = seen.insert(name, span) {
+                let message = format!("header `{name}` is named twice");
+                let diagnostic = Diagnostic::new(span, message, "take one of them out");
+                self.diagnostics.push(diagnostic.also(first, "here first"));
+            }
+        }
+    }
+}
+
+/// The keys that `[defaults]` and `[routes.NAME]` have in common.
+pub(super) struct RawPolicy {
+    pub(super) host: Field<At<HostHeader>>,
+    pub(super) request_headers: Field<RawHeaderEdits>,
+    pub(super) response_headers: Field<RawHeaderEdits>,
+    pub(super) timeouts: Field<RawTimeouts>,
+}
+
+impl RawPolicy {
+    pub(super) fn is_absent(&self) -> bool {
+        self.host.is_absent()
+            && self.request_headers.is_absent()
+            && self.response_headers.is_absent()
+            && self.timeouts.is_absent()
+    }
+}
+
+/// Equal policies are one: 100,000 routes rarely have more than a few.
+pub(super) struct Policies {
+    pub(super) defaults: Arc<Policy>,
+    known: HashSet<Arc<Policy>>,
+}
+
+impl Policies {
+    pub(super) fn new(defaults: Policy) -> Self {
+        let defaults = Arc::new(defaults);
+        let known = HashSet::from([Arc::clone(&defaults)]);
+        Self { defaults, known }
+    }
+
+    pub(super) fn share(&mut self, policy: Policy) -> Arc<Policy> {
+        if let Some(known) = self.known.get(&policy) {
+            return Arc::clone(known);
+        }
+        let policy = Arc::new(policy);
+        self.known.insert(Arc::clone(&policy));
+        policy
+    }
+}

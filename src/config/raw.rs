@@ -1,0 +1,213 @@
+//! proxy.toml as typed: every key that there is, given or not, and where.
+//!
+//! The keys stand here once: the reader and the schema are both made from these types, so that
+//! neither knows a key that the other doesn't. Nothing is decided here.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use http::HeaderValue;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    Address, HostHeader, LogFormat, LogLevel, Origin,
+    leaf::{Count, FilePattern},
+    names::{EditableHeader, Tenant},
+    reader::{At, Field, FromToml, Many, Named, Place, Reader, Table, Tables, table_from_toml},
+};
+use crate::route::{HostPattern, PathPrefix};
+
+/// Makes of each struct a table of proxy.toml whose keys are its fields.
+macro_rules! tables {
+    ($(
+        $(#[$meta:meta])*
+        struct $name:ident { $( $(#[$field_meta:meta])* $field:ident: $type:ty, )* }
+    )*) => { $(
+        #[derive(Debug, Default, JsonSchema)]
+        $(#[$meta])*
+        #[schemars(deny_unknown_fields)]
+        pub(super) struct $name {
+            $(
+                $(#[$field_meta])*
+                #[schemars(default)]
+                pub(super) $field: Field<$type>,
+            )*
+        }
+
+        impl Table for $name {
+            const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn set(
+                &mut self,
+                key: &str,
+                value: &Spanned<DeValue<'_>>,
+                place: Place<'_>,
+                reader: &mut Reader<'_>,
+            ) -> bool {
+                match key {
+                    $(stringify!($field) => self.$field = Field::read(value, place, reader),)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+
+        impl FromToml for $name {
+            fn from_toml(
+                value: &Spanned<DeValue<'_>>,
+                place: Place<'_>,
+                reader: &mut Reader<'_>,
+            ) -> Option<Self> {
+                table_from_toml(value, place, reader)
+            }
+        }
+    )* };
+}
+
+tables! {
+    /// proxy.toml: which host leads to which containers.
+    #[schemars(title = "hostler's proxy.toml")]
+    struct RawConfig {
+        /// Where the edge listens: an IP address with a port, or `unix:` and a path; one or a list.
+        #[schemars(extend("default" = "0.0.0.0:8080"))]
+        listen: Many<Address>,
+        /// Further files with `[routes.NAME]` and nothing else, such as a file a tenant; relative to this file.
+        #[schemars(extend("default" = []))]
+        include: Many<FilePattern>,
+        /// Networks of the proxies in front of this one, whose word about the client is taken.
+        #[schemars(extend("default" = []))]
+        trusted_proxies: Many<IpNet>,
+        /// What operators and machines ask the edge itself.
+        admin: RawAdmin,
+        /// What the edge tells.
+        log: RawLog,
+        /// How the edge ends.
+        shutdown: RawShutdown,
+        /// Limits of the edge as a whole.
+        limits: RawLimits,
+        /// Keys for every route that doesn't say otherwise.
+        defaults: RawDefaults,
+        /// The tenants, each with its hosts and its upstream.
+        routes: Named<Tenant, RawRoute>,
+    }
+
+    /// A file that another one includes.
+    struct RawInclude {
+        /// Some of the tenants.
+        routes: Named<Tenant, RawRoute>,
+    }
+
+    /// What operators and machines ask the edge itself.
+    struct RawAdmin {
+        /// Where health and readiness are answered; never reachable through `listen` above.
+        #[schemars(extend("default" = "127.0.0.1:9180"))]
+        listen: At<Address>,
+    }
+
+    /// What the edge tells.
+    struct RawLog {
+        /// How lines look; text on a terminal and json elsewhere unless given.
+        format: At<LogFormat>,
+        /// The least severe of the edge's own events that are told.
+        #[schemars(extend("default" = "info"))]
+        level: At<LogLevel>,
+        /// Whether each request gets a line.
+        #[schemars(extend("default" = true))]
+        access: At<bool>,
+    }
+
+    /// How the edge ends.
+    struct RawShutdown {
+        /// How long requests in flight may take to finish.
+        #[schemars(extend("default" = "30s"))]
+        grace: At<Duration>,
+    }
+
+    /// Limits of the edge as a whole.
+    struct RawLimits {
+        /// Client connections at one time.
+        #[schemars(extend("default" = 20_000))]
+        connections: At<Count>,
+        /// The head of a request, all its headers together.
+        #[schemars(extend("default" = "32KiB"))]
+        headers_bytes_max: At<ByteSize>,
+        /// How long a client may take to send the head of a request.
+        #[schemars(extend("default" = "10s"))]
+        header_read: At<Duration>,
+        /// How long a client connection may stay open between two requests.
+        #[schemars(extend("default" = "75s"))]
+        keepalive: At<Duration>,
+    }
+
+    /// Keys for every route that doesn't say otherwise.
+    struct RawDefaults {
+        /// The Host that the app is told: `preserve` (as the client sent it), `upstream`, or a host.
+        #[schemars(extend("default" = "preserve"))]
+        host: At<HostHeader>,
+        /// Changes to the headers of requests, after those that the edge makes itself.
+        request_headers: RawHeaderEdits,
+        /// Changes to the headers of responses.
+        response_headers: RawHeaderEdits,
+        /// How long the edge waits for an app.
+        timeouts: RawTimeouts,
+    }
+
+    /// A tenant.
+    #[schemars(extend("required" = ["hosts", "upstream"]))]
+    struct RawRoute {
+        /// The hosts that lead here: `thor.polls.local`, or `*.thor.polls.local` for all below; ports don't count.
+        hosts: Many<HostPattern>,
+        /// Where requests go: `http://HOST:PORT` or `unix:PATH`; one or a list.
+        upstream: Many<Origin>,
+        /// Paths that go elsewhere; the longest prefix wins.
+        paths: Tables<RawPath>,
+        /// The Host that the app is told: `preserve` (as the client sent it), `upstream`, or a host.
+        host: At<HostHeader>,
+        /// Changes to the headers of requests, after those that the edge makes itself.
+        request_headers: RawHeaderEdits,
+        /// Changes to the headers of responses.
+        response_headers: RawHeaderEdits,
+        /// How long the edge waits for the app.
+        timeouts: RawTimeouts,
+    }
+
+    /// Paths of a route that go elsewhere.
+    #[schemars(extend("required" = ["prefix", "upstream"]))]
+    struct RawPath {
+        /// How the path begins: `/static` is for `/static` and all below it, `/static/` for what is below.
+        prefix: At<PathPrefix>,
+        /// Where these requests go.
+        upstream: Many<Origin>,
+        /// Whether the prefix is taken off before the request is sent.
+        #[schemars(extend("default" = false))]
+        strip: At<bool>,
+    }
+
+    /// Changes to headers: first remove, then set, then add.
+    struct RawHeaderEdits {
+        /// Headers that have this value and no other.
+        set: Named<EditableHeader, At<HeaderValue>>,
+        /// Headers beside those of the same name that are there.
+        add: Named<EditableHeader, Many<HeaderValue>>,
+        /// Headers that are taken out.
+        remove: Many<EditableHeader>,
+    }
+
+    /// How long the edge waits for an app.
+    struct RawTimeouts {
+        /// For a connection, its look-up included.
+        #[schemars(extend("default" = "2s"))]
+        connect: At<Duration>,
+        /// For the head of a response.
+        #[schemars(extend("default" = "60s"))]
+        response: At<Duration>,
+        /// Between two pieces of a body, either way.
+        #[schemars(extend("default" = "60s"))]
+        idle: At<Duration>,
+        /// Between two pieces on a WebSocket or another upgraded connection, either way.
+        #[schemars(extend("default" = "1h"))]
+        tunnel_idle: At<Duration>,
+    }
+}

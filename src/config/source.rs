@@ -1,0 +1,240 @@
+//! Where a configuration comes from, and whether that has changed since.
+//!
+//! It polls and never watches: bind mounts and some engines lose events. What the files mean is
+//! decided elsewhere.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config, ConfigErrors,
+    files::{BYTES_MAX, Signature, Trace, find, is_young},
+    load,
+};
+
+/// Whoever writes slowly gets so many polls, and one who never stops doesn't hold off reloads for good.
+const POLLS_FOR_WRITER: u32 = 3;
+/// Some editors rename the old file away before they write the new one.
+const POLLS_FOR_RENAME: u32 = 1;
+
+/// The files that a configuration comes from, and how they were when they were last read.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    trace: Trace,
+    /// Polls in a row that saw a change and didn't tell it yet.
+    waited: u32,
+}
+
+impl Source {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            trace: Trace::default(),
+            waited: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every file that the last load read or missed, the main one first.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.trace.seen.iter().map(|seen| seen.path.as_path())
+    }
+
+    /// Reads all files anew. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// All that is wrong with them. What was read is remembered even so, so that `changed` tells when
+    /// somebody has set it right.
+    pub fn load(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
+        self.trace = Trace::default();
+        self.waited = 0;
+        load::load(&self.path, env, &mut self.trace)
+    }
+
+    /// Whether the files differ from what the last load saw. Costs a `stat` per file and a listing
+    /// per include; a file is read again only if its times are new or can't be relied on.
+    ///
+    /// A change that looks unfinished is not told yet: half a file may be a whole configuration, with
+    /// half of the tenants.
+    pub fn changed(&mut self) -> bool {
+        let matched = self.matched_now();
+        let mut changed = matched != self.trace.matched;
+        let mut polls_to_wait = 0;
+        let new = matched.difference(&self.trace.matched);
+        if new.into_iter().any(|path| is_young(path)) {
+            polls_to_wait = POLLS_FOR_WRITER;
+        }
+        for index in 0..self.trace.seen.len() {
+            let seen = &self.trace.seen[index];
+            if seen.signature.is_some() && Signature::now(&seen.path) == seen.signature {
+                continue;
+            }
+            let (_, now) = self.trace.look(&seen.path, BYTES_MAX);
+            if now.content == seen.content {
+                self.trace.seen[index] = now;
+                continue;
+            }
+            changed = true;
+            if now.content.is_none() {
+                polls_to_wait = polls_to_wait.max(POLLS_FOR_RENAME);
+            } else if is_young(&now.path) {
+                polls_to_wait = POLLS_FOR_WRITER;
+            }
+        }
+        if changed && self.waited < polls_to_wait {
+            self.waited += 1;
+            return false;
+        }
+        self.waited = 0;
+        changed
+    }
+
+    /// What the include patterns match.
+    fn matched_now(&self) -> BTreeSet<PathBuf> {
+        let mut matched = BTreeSet::new();
+        for pattern in &self.trace.patterns {
+            matched.append(&mut find(pattern).0);
+        }
+        matched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        time::{Duration, SystemTime},
+    };
+
+    use super::*;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Writes a file whose last change is so many seconds ago.
+        fn write(&self, name: &str, content: &str, seconds_ago: u64) {
+            fs::write(self.path(name), content).unwrap();
+            let file = fs::File::options()
+                .write(true)
+                .open(self.path(name))
+                .unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago))
+                .unwrap();
+        }
+
+        fn load(&self) -> (Source, bool) {
+            let mut source = Source::new(self.path("proxy.toml"));
+            let fine = source.load(&|_| None).is_ok();
+            (source, fine)
+        }
+    }
+
+    #[test]
+    fn only_new_content_is_a_change() {
+        let files = Files::new();
+        files.write("proxy.toml", "", 60);
+        let (mut source, fine) = files.load();
+        assert!(fine && !source.changed());
+        files.write("proxy.toml", "", 30);
+        assert!(!source.changed(), "new times, same content");
+        files.write("proxy.toml", "#", 20);
+        assert!(source.changed());
+        assert!(source.changed(), "until it is loaded");
+        source.load(&|_| None).unwrap();
+        assert!(!source.changed());
+    }
+
+    #[test]
+    fn a_file_of_the_same_size_and_times_is_read_again_while_it_is_young() {
+        let files = Files::new();
+        let path = files.path("proxy.toml");
+        fs::write(&path, "#1").unwrap();
+        let (source, _) = files.load();
+        assert_eq!(
+            source.trace.seen[0].signature, None,
+            "its times can't be relied on"
+        );
+        files.write("proxy.toml", "#1", 60);
+        let (source, _) = files.load();
+        assert!(source.trace.seen[0].signature.is_some());
+    }
+
+    #[test]
+    fn a_file_that_replaces_another_is_seen() {
+        let files = Files::new();
+        files.write("proxy.toml", "#1", 60);
+        let (mut source, _) = files.load();
+        files.write("new", "#2", 60);
+        fs::rename(files.path("new"), files.path("proxy.toml")).unwrap();
+        assert!(source.changed());
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for_but_not_for_good() {
+        let files = Files::new();
+        files.write("proxy.toml", "#1", 60);
+        let (mut source, _) = files.load();
+        for _ in 0..POLLS_FOR_WRITER {
+            files.write("proxy.toml", "#2", 0);
+            assert!(!source.changed());
+        }
+        files.write("proxy.toml", "#3", 0);
+        assert!(source.changed());
+    }
+
+    #[test]
+    fn a_failed_load_sees_what_sets_it_right() {
+        let files = Files::new();
+        let (mut source, fine) = files.load();
+        assert!(!fine && !source.changed(), "there is no file, still");
+        files.write("proxy.toml", "include = [\"a.toml\"]", 60);
+        assert!(source.changed());
+        source.load(&|_| None).unwrap_err();
+        assert!(!source.changed());
+        files.write("a.toml", "oops", 60);
+        assert!(source.changed(), "the included file is there");
+        source.load(&|_| None).unwrap_err();
+        assert!(!source.changed());
+        files.write("a.toml", "", 50);
+        assert!(source.changed());
+        source.load(&|_| None).unwrap();
+        assert!(!source.changed());
+        assert_eq!(source.files().count(), 2);
+    }
+
+    #[test]
+    fn files_that_come_and_go_below_an_include_are_changes() {
+        let files = Files::new();
+        files.write("proxy.toml", "include = [\"t/*.toml\"]", 60);
+        let (mut source, fine) = files.load();
+        assert!(fine && !source.changed());
+        fs::create_dir(files.path("t")).unwrap();
+        files.write("t/.a.toml.swp", "", 60);
+        assert!(!source.changed());
+        files.write("t/a.toml", "", 60);
+        assert!(source.changed());
+        source.load(&|_| None).unwrap();
+        fs::remove_file(files.path("t/a.toml")).unwrap();
+        assert!(!source.changed(), "it may be being renamed");
+        assert!(source.changed());
+        source.load(&|_| None).unwrap();
+        assert!(!source.changed());
+    }
+}

@@ -1,0 +1,134 @@
+//! Coarse deadlines. A timer for each request costs more than the request's own code, so a worker has one
+//! clock that ticks every 100 ms, and each of its connections has one deadline, which the tick looks at.
+//!
+//! Whoever waits sets the deadline, and asks on the next poll whether it has passed; the tick only wakes.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::Waker,
+    time::Duration,
+};
+
+use slab::Slab;
+
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+const NEVER: u64 = u64::MAX;
+
+/// A worker's clock and the deadlines that hang on it.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    now: Cell<u64>,
+    slots: RefCell<Slab<Rc<Slot>>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    at: Cell<u64>,
+    waker: RefCell<Waker>,
+}
+
+impl Deadlines {
+    /// How many ticks there have been.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Moves the clock on to `elapsed` since it began, and wakes those whose deadline has passed.
+    pub(crate) fn tick(&self, elapsed: Duration) {
+        let now = u64::try_from(elapsed.as_millis() / TICK.as_millis()).unwrap_or(NEVER);
+        self.now.set(now);
+        for (_, slot) in self.slots.borrow().iter().filter(|(_, slot)| slot.at.get() <= now) {
+            slot.waker.borrow().wake_by_ref();
+        }
+    }
+
+    /// Wakes every connection, whatever it waits for, so that it sees that the worker's state has changed.
+    pub(crate) fn wake_all(&self) {
+        for (_, slot) in self.slots.borrow().iter() {
+            slot.waker.borrow().wake_by_ref();
+        }
+    }
+
+    /// A deadline that is not set yet, for the task that `waker` wakes.
+    pub(crate) fn register(self: &Rc<Self>, waker: &Waker) -> Deadline {
+        let slot = Rc::new(Slot { at: Cell::new(NEVER), waker: RefCell::new(waker.clone()) });
+        let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
+        Deadline { table: Rc::clone(self), slot, key }
+    }
+
+    /// So many ticks from now; at least one whole tick, since the next one may come at any moment.
+    fn after(&self, wait: Duration) -> u64 {
+        let ticks = wait.as_millis().div_ceil(TICK.as_millis());
+        self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(NEVER)).saturating_add(1)
+    }
+}
+
+/// The one deadline of a connection, moved along as it goes from phase to phase.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    table: Rc<Deadlines>,
+    slot: Rc<Slot>,
+    key: usize,
+}
+
+impl Deadline {
+    /// From now on it passes after `wait`, up to two ticks late, never early.
+    pub(crate) fn set(&self, wait: Duration) {
+        self.slot.at.set(self.table.after(wait));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.slot.at.set(NEVER);
+    }
+
+    pub(crate) fn passed(&self) -> bool {
+        self.slot.at.get() <= self.table.now.get()
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.table.slots.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_never_early_and_wakes_its_task_until_it_is_moved() {
+        let table = Rc::new(Deadlines::default());
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let deadline = table.register(&Arc::clone(&count).into());
+        deadline.set(TICK * 3);
+        for ticks in 1..=3 {
+            table.tick(TICK * ticks);
+            assert!(!deadline.passed());
+        }
+        table.tick(TICK * 4);
+        assert!(deadline.passed());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        deadline.set(TICK * 10);
+        table.tick(TICK * 5);
+        assert!(!deadline.passed());
+        deadline.clear();
+        drop(deadline);
+        table.tick(TICK * 99);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+}

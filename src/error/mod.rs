@@ -1,0 +1,426 @@
+//! What can go wrong with a request: its status, its name in the log, whose fault it is, and what
+//! the client is told.
+//!
+//! Pure. It never tells a client a cause, an address or another tenant's name: causes are for the
+//! log, through `Display`. [`page`] renders an error as a response.
+
+pub(crate) mod page;
+
+use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
+
+use http::{Method, StatusCode};
+
+/// A failed request. After the head of a response it can only be [`ProxyError::Aborted`] or
+/// [`ProxyError::ClientGone`], since there is no status left to send.
+#[derive(Debug)]
+pub(crate) enum ProxyError {
+    BadHost(BadHost),
+    /// The request is not HTTP as RFC 9112 has it. The words end the sentence "the request …".
+    BadRequest {
+        because: &'static str,
+    },
+    MethodNotAllowed {
+        method: Method,
+    },
+    /// The host as the client sent it.
+    UnknownHost {
+        host: Box<str>,
+    },
+    HeadersTooLarge {
+        bytes_max: usize,
+    },
+    HeaderTimeout {
+        after: Duration,
+    },
+    /// The client stopped sending its request's body.
+    BodyTimeout {
+        after: Duration,
+    },
+    TooManyConnections,
+    /// The upstream's name has no address now.
+    UpstreamUnresolved {
+        cause: Cause,
+    },
+    /// No connection: refused, or the network failed.
+    UpstreamUnreachable {
+        cause: io::Error,
+    },
+    ConnectTimeout {
+        after: Duration,
+    },
+    ResponseTimeout {
+        after: Duration,
+    },
+    /// The connection ended before the head of a response.
+    UpstreamClosed {
+        cause: Option<io::Error>,
+    },
+    /// What the upstream sent is not HTTP.
+    UpstreamInvalid {
+        cause: Cause,
+    },
+    /// No byte moved, either way, for the time that a body may pause.
+    IdleTimeout {
+        after: Duration,
+    },
+    /// The client left before its response was complete. For the log only.
+    ClientGone,
+    /// The response was cut short after its head. For the log only.
+    Aborted {
+        fault: Fault,
+        cause: Option<Cause>,
+    },
+}
+
+/// What is wrong with the request's host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadHost {
+    Missing,
+    Repeated,
+    Invalid,
+}
+
+/// Who has to act so that it does not happen again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Client,
+    Upstream,
+    Edge,
+}
+
+/// Why, in the words of whatever failed.
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
+
+impl ProxyError {
+    /// The status of the answer, or for errors that are never answered, the one in the log.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadHost(_) | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownHost { .. } => StatusCode::NOT_FOUND,
+            Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeaderTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyConnections | Self::UpstreamUnresolved { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::UpstreamUnreachable { .. }
+            | Self::UpstreamClosed { .. }
+            | Self::UpstreamInvalid { .. }
+            | Self::Aborted { .. } => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout { .. }
+            | Self::ResponseTimeout { .. }
+            | Self::IdleTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientGone => client_closed_request(),
+        }
+    }
+
+    /// Whether the connection can't be relied on after this: what follows on it may be read as something else than
+    /// the client meant.
+    pub(crate) fn closes_connection(&self) -> bool {
+        match self {
+            Self::BadHost(_)
+            | Self::BadRequest { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::HeaderTimeout { .. }
+            | Self::BodyTimeout { .. }
+            | Self::TooManyConnections
+            | Self::ClientGone
+            | Self::Aborted { .. } => true,
+            Self::MethodNotAllowed { .. }
+            | Self::UnknownHost { .. }
+            | Self::UpstreamUnresolved { .. }
+            | Self::UpstreamUnreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::ResponseTimeout { .. }
+            | Self::UpstreamClosed { .. }
+            | Self::UpstreamInvalid { .. }
+            | Self::IdleTimeout { .. } => false,
+        }
+    }
+
+    /// The name of the error in the log and in what the client is sent. Never changes its meaning.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::BadHost(_) => "bad_host",
+            Self::BadRequest { .. } => "bad_request",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::UnknownHost { .. } => "unknown_host",
+            Self::HeadersTooLarge { .. } => "headers_too_large",
+            Self::HeaderTimeout { .. } => "header_timeout",
+            Self::BodyTimeout { .. } => "body_timeout",
+            Self::TooManyConnections => "too_many_connections",
+            Self::UpstreamUnresolved { .. } => "upstream_unresolved",
+            Self::UpstreamUnreachable { .. } => "upstream_unreachable",
+            Self::ConnectTimeout { .. } => "connect_timeout",
+            Self::ResponseTimeout { .. } => "response_timeout",
+            Self::UpstreamClosed { .. } => "upstream_closed",
+            Self::UpstreamInvalid { .. } => "upstream_invalid",
+            Self::IdleTimeout { .. } => "idle_timeout",
+            Self::ClientGone => "client_gone",
+            Self::Aborted { .. } => "aborted",
+        }
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::BadHost(_)
+            | Self::BadRequest { .. }
+            | Self::MethodNotAllowed { .. }
+            | Self::UnknownHost { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::HeaderTimeout { .. }
+            | Self::BodyTimeout { .. }
+            | Self::ClientGone => Fault::Client,
+            Self::UpstreamUnresolved { .. }
+            | Self::UpstreamUnreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::ResponseTimeout { .. }
+            | Self::UpstreamClosed { .. }
+            | Self::UpstreamInvalid { .. }
+            | Self::IdleTimeout { .. } => Fault::Upstream,
+            Self::TooManyConnections => Fault::Edge,
+            Self::Aborted { fault, .. } => *fault,
+        }
+    }
+
+    /// What the client is told, in one or two sentences.
+    pub(crate) fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::BadHost(what) => what.message().into(),
+            Self::BadRequest { because } => format!("The request {because}.").into(),
+            Self::MethodNotAllowed { method } => {
+                format!("The method {method} is not forwarded here.").into()
+            }
+            Self::UnknownHost { host } => format!("No application answers for {host} here.").into(),
+            Self::HeadersTooLarge { bytes_max } => {
+                format!("The request's headers take more than {bytes_max} bytes.").into()
+            }
+            Self::HeaderTimeout { after } => format!(
+                "The request's headers did not arrive within {}.",
+                Seconds(*after)
+            )
+            .into(),
+            Self::BodyTimeout { after } => {
+                format!("The request's body stood still for {}.", Seconds(*after)).into()
+            }
+            Self::TooManyConnections => {
+                "Too many connections are open here. Try again in a moment.".into()
+            }
+            Self::UpstreamUnresolved { .. } => {
+                "The application is away. Try again in a moment.".into()
+            }
+            Self::UpstreamUnreachable { .. } => {
+                "The application cannot be reached. Try again in a moment.".into()
+            }
+            Self::ConnectTimeout { after } => format!(
+                "The application took no connection within {}.",
+                Seconds(*after)
+            )
+            .into(),
+            Self::ResponseTimeout { after } => {
+                format!("The application did not answer within {}.", Seconds(*after)).into()
+            }
+            Self::UpstreamClosed { .. } => {
+                "The application closed the connection instead of answering.".into()
+            }
+            Self::UpstreamInvalid { .. } => "The application's answer is not valid HTTP.".into(),
+            Self::IdleTimeout { after } => {
+                format!("The exchange stood still for {}.", Seconds(*after)).into()
+            }
+            Self::ClientGone => "The client left before its response was complete.".into(),
+            Self::Aborted { .. } => "The response was cut short.".into(),
+        }
+    }
+
+    /// What lies beneath, for the log only.
+    pub(crate) fn cause(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::UpstreamUnresolved { cause } | Self::UpstreamInvalid { cause } => {
+                Some(cause.as_ref())
+            }
+            Self::UpstreamUnreachable { cause } => Some(cause),
+            Self::UpstreamClosed { cause } => cause.as_ref().map(|cause| cause as _),
+            Self::Aborted { cause, .. } => cause.as_ref().map(|cause| cause.as_ref() as _),
+            Self::BadHost(_)
+            | Self::BadRequest { .. }
+            | Self::MethodNotAllowed { .. }
+            | Self::UnknownHost { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::HeaderTimeout { .. }
+            | Self::BodyTimeout { .. }
+            | Self::TooManyConnections
+            | Self::ConnectTimeout { .. }
+            | Self::ResponseTimeout { .. }
+            | Self::IdleTimeout { .. }
+            | Self::ClientGone => None,
+        }
+    }
+}
+
+/// For the log: the message, and every cause beneath it. `source` stays empty, so that no reporter
+/// prints them twice.
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message().trim_end_matches('.'))?;
+        let mut next = self.cause();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error for ProxyError {}
+
+impl BadHost {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Missing => "The request has no Host.",
+            Self::Repeated => "The request has more than one Host.",
+            Self::Invalid => "The request's Host is not a host name or an address.",
+        }
+    }
+}
+
+/// 499, nginx's number for a client that left: what log readers look for.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).expect("499 has three digits")
+}
+
+/// A duration in seconds, as people write it: `60 s`, `0.25 s`.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    type Case = (ProxyError, u16, &'static str, Fault);
+
+    /// One of each, with its status, label and fault.
+    pub(super) fn all() -> Vec<Case> {
+        let mut all = ours();
+        all.extend(upstreams());
+        all
+    }
+
+    fn ours() -> Vec<Case> {
+        use Fault::{Client, Edge};
+        use ProxyError as E;
+        let after = Duration::from_millis(1500);
+        let because = "is odd";
+        let method = Method::CONNECT;
+        let host = "nobody.example".into();
+        let bytes_max = 9;
+        let cut = E::Aborted {
+            fault: Edge,
+            cause: Some(refused().into()),
+        };
+        vec![
+            (E::BadHost(BadHost::Missing), 400, "bad_host", Client),
+            (E::BadHost(BadHost::Repeated), 400, "bad_host", Client),
+            (E::BadHost(BadHost::Invalid), 400, "bad_host", Client),
+            (E::BadRequest { because }, 400, "bad_request", Client),
+            (
+                E::MethodNotAllowed { method },
+                405,
+                "method_not_allowed",
+                Client,
+            ),
+            (E::UnknownHost { host }, 404, "unknown_host", Client),
+            (
+                E::HeadersTooLarge { bytes_max },
+                431,
+                "headers_too_large",
+                Client,
+            ),
+            (E::HeaderTimeout { after }, 408, "header_timeout", Client),
+            (E::BodyTimeout { after }, 408, "body_timeout", Client),
+            (E::TooManyConnections, 503, "too_many_connections", Edge),
+            (E::ClientGone, 499, "client_gone", Client),
+            (cut, 502, "aborted", Edge),
+        ]
+    }
+
+    fn upstreams() -> Vec<Case> {
+        use ProxyError as E;
+        let after = Duration::from_millis(1500);
+        let io = refused;
+        let cause = || refused().into();
+        [
+            (
+                E::UpstreamUnresolved { cause: cause() },
+                503,
+                "upstream_unresolved",
+            ),
+            (
+                E::UpstreamUnreachable { cause: io() },
+                502,
+                "upstream_unreachable",
+            ),
+            (E::ConnectTimeout { after }, 504, "connect_timeout"),
+            (E::ResponseTimeout { after }, 504, "response_timeout"),
+            (
+                E::UpstreamClosed { cause: Some(io()) },
+                502,
+                "upstream_closed",
+            ),
+            (
+                E::UpstreamInvalid { cause: cause() },
+                502,
+                "upstream_invalid",
+            ),
+            (E::IdleTimeout { after }, 504, "idle_timeout"),
+        ]
+        .map(|(error, status, label)| (error, status, label, Fault::Upstream))
+        .into()
+    }
+
+    fn refused() -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionRefused, "10.9.8.7 refused")
+    }
+
+    #[test]
+    fn each_has_its_status_label_and_fault() {
+        for (error, status, label, fault) in all() {
+            assert_eq!(error.status().as_u16(), status, "{error:?}");
+            assert_eq!(error.label(), label, "{error:?}");
+            assert_eq!(error.fault(), fault, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn causes_are_for_the_log_alone() {
+        for (error, ..) in all() {
+            assert!(!error.message().contains("refused"), "{error:?}");
+            assert!(error.message().ends_with('.'), "{error:?}");
+            assert_eq!(
+                error.cause().is_some(),
+                error.to_string().contains("refused"),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_log_reads_as_one_line() {
+        let error = ProxyError::UpstreamClosed {
+            cause: Some(refused()),
+        };
+        assert_eq!(
+            error.to_string(),
+            "The application closed the connection instead of answering: 10.9.8.7 refused"
+        );
+        let after = Duration::from_millis(1500);
+        assert_eq!(
+            ProxyError::ResponseTimeout { after }.to_string(),
+            "The application did not answer within 1.5 s"
+        );
+    }
+}

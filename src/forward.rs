@@ -1,0 +1,191 @@
+//! Getting one request answered by its upstream: a connection, an exchange over it, and another try where that
+//! can do no harm. It reaches no upstream but the one it is given.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use http::{HeaderMap, HeaderValue, Method};
+use hyper::body::{Body, Incoming};
+
+use crate::{
+    config::{HostHeader, Policy},
+    error::ProxyError,
+    headers::{self, BodyLength, ConnectionOptions, Onward},
+    session::Session,
+    telemetry::record::Record,
+    upstream::{
+        Connection, DialError, Upstream,
+        exchange::{Exchange, Failure, Upload},
+        http1::ResponseHead,
+    },
+};
+
+/// Tries beyond the first.
+const RETRIES: u32 = 1;
+
+/// A request that knows where it is going.
+#[derive(Debug)]
+pub(crate) struct Outbound<'a> {
+    pub(crate) upstream: &'a Arc<Upstream>,
+    pub(crate) policy: &'a Policy,
+    pub(crate) method: &'a Method,
+    pub(crate) target: &'a str,
+    /// The Host as the client sent it, and the port it asked by it.
+    pub(crate) authority: &'a [u8],
+    pub(crate) port: u16,
+    pub(crate) peer_trusted: bool,
+    pub(crate) connection: ConnectionOptions,
+    /// The protocol that the client wants to switch to, if it does.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// What the app answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A head, and a body that is still to be read from the exchange.
+    Response(ResponseHead, Exchange),
+    /// The app has switched protocols.
+    Switched(ResponseHead, Connection),
+}
+
+/// `headers` are the request's; their memory goes to the response's.
+pub(crate) async fn forward(
+    session: &Rc<Session>,
+    record: &mut Record,
+    outbound: &Outbound<'_>,
+    headers: &mut HeaderMap,
+    body: Incoming,
+) -> Result<Answer, ProxyError> {
+    let length = body_length(&body, headers);
+    let has_body = !matches!(length, BodyLength::None | BodyLength::Known(0));
+    let mut upload = has_body.then(|| Upload::new(body, length, expects_continue(headers)));
+    let mut tries = 0;
+    loop {
+        // A pooled connection may have been closed by now, so the second try is on a new one.
+        let pooled = if tries == 0 { session.worker().pooled(outbound.upstream.id()) } else { None };
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => dial(session, outbound).await?,
+        };
+        record.attempt(connection.endpoint());
+        write_head(&mut connection, record, outbound, headers, length);
+        let mut exchange = Exchange::new(connection, upload, outbound.policy.timeouts.clone(), session);
+        let head = poll_fn(|cx| {
+            exchange.poll_head(cx, session, outbound.method, outbound.upgrade.is_some(), headers)
+        });
+        match head.await {
+            Ok(head) if head.upgrade.is_some() && outbound.upgrade.is_some() && is_switch(&head) => {
+                return Ok(Answer::Switched(head, exchange.into_parts().0));
+            }
+            Ok(head) => return Ok(Answer::Response(head, exchange)),
+            Err(failure) if tries < RETRIES && may_retry(&failure, &exchange, outbound.method) => {
+                tries += 1;
+                upload = exchange.into_parts().1;
+            }
+            Err(failure) => {
+                if exchange.upload_is_open() {
+                    session.set_answered_early();
+                }
+                return Err(error(failure, outbound.policy));
+            }
+        }
+    }
+}
+
+fn is_switch(head: &ResponseHead) -> bool {
+    head.status == http::StatusCode::SWITCHING_PROTOCOLS
+}
+
+async fn dial(session: &Session, outbound: &Outbound<'_>) -> Result<Connection, ProxyError> {
+    let after = outbound.policy.timeouts.connect;
+    session.deadline().set(after);
+    let mut dial = pin!(outbound.upstream.dial(session.worker().resolver()));
+    let dialled = poll_fn(|cx| match dial.as_mut().poll(cx) {
+        Poll::Ready(dialled) => Poll::Ready(Some(dialled)),
+        Poll::Pending if session.deadline().passed() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    match dialled.await {
+        Some(Ok(connection)) => Ok(connection),
+        Some(Err(DialError::Unreachable { endpoint, error })) => {
+            tracing::debug!(%endpoint, %error, "dial failed");
+            Err(ProxyError::UpstreamUnreachable { cause: error })
+        }
+        Some(Err(unresolved @ DialError::Unresolved { .. })) => {
+            Err(ProxyError::UpstreamUnresolved { cause: unresolved.to_string().into() })
+        }
+        None => Err(ProxyError::ConnectTimeout { after }),
+    }
+}
+
+fn write_head(
+    connection: &mut Connection,
+    record: &Record,
+    outbound: &Outbound<'_>,
+    headers: &HeaderMap,
+    length: BodyLength,
+) {
+    let host = match &outbound.policy.host {
+        HostHeader::Preserve => outbound.authority,
+        HostHeader::Upstream => outbound.upstream.authority(connection.origin()).as_bytes(),
+        HostHeader::Literal(host) => host.as_bytes(),
+    };
+    let onward = Onward {
+        method: outbound.method,
+        target: outbound.target,
+        headers,
+        connection: &outbound.connection,
+        authority: outbound.authority,
+        host,
+        port: outbound.port,
+        peer: &record.session().peer().text,
+        client: record.client(),
+        peer_trusted: outbound.peer_trusted,
+        request_id: record.request_id(),
+        body: length,
+        upgrade: outbound.upgrade.as_ref(),
+        edits: &outbound.policy.request_headers,
+    };
+    headers::write_request(connection.head_buffer(), &onward);
+}
+
+/// By what hyper has understood, never by what the client's fields say.
+fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
+    match body.size_hint().exact() {
+        None => BodyLength::Chunked,
+        Some(0) if !headers.contains_key(http::header::CONTENT_LENGTH) => BodyLength::None,
+        Some(length) => BodyLength::Known(length),
+    }
+}
+
+/// RFC 9110 §10.1.1
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Only where the app can't have acted on the first try, or acting twice is as good as once (RFC 9110 §9.2.2).
+/// A time-out is no licence.
+fn may_retry(failure: &Failure, exchange: &Exchange, method: &Method) -> bool {
+    let closed = matches!(failure, Failure::Closed(_));
+    let repeatable = !exchange.has_answer() && method.is_idempotent() && exchange.upload_is_untouched();
+    closed && (!exchange.has_sent() || repeatable)
+}
+
+fn error(failure: Failure, policy: &Policy) -> ProxyError {
+    match failure {
+        Failure::Closed(error) => ProxyError::UpstreamClosed { cause: Some(error) },
+        Failure::InvalidHead(error) => ProxyError::UpstreamInvalid { cause: error.to_string().into() },
+        Failure::InvalidBody(error) => ProxyError::UpstreamInvalid { cause: error.to_string().into() },
+        Failure::UnaskedUpgrade => ProxyError::UpstreamInvalid { cause: "101 without an upgrade being asked for".into() },
+        Failure::TooManyInterim => ProxyError::UpstreamInvalid { cause: "interim responses without end".into() },
+        Failure::UpstreamTimeout => ProxyError::ResponseTimeout { after: policy.timeouts.response },
+        Failure::ClientTimeout => ProxyError::BodyTimeout { after: policy.timeouts.idle },
+        Failure::ClientBody(error) if error.is_incomplete_message() || error.is_canceled() => ProxyError::ClientGone,
+        Failure::ClientBody(_) => ProxyError::BadRequest { because: "has a body that is not framed as it should be" },
+    }
+}

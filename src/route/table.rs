@@ -1,0 +1,245 @@
+//! Where a host leads, and where a path. It never parses: it is given what was checked.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::{HostPattern, PathPrefix};
+
+/// From a host to what its owner keeps for it: the exact host, else the longest wildcard.
+///
+/// The cost of a look-up depends on the labels of the host asked for, never on the entries.
+#[derive(Debug, Clone)]
+pub struct HostTable<T> {
+    exact: HashMap<Box<str>, T, RandomState>,
+    below: HashMap<Box<str>, T, RandomState>,
+}
+
+impl<T> Default for HostTable<T> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::default(),
+            below: HashMap::default(),
+        }
+    }
+}
+
+impl<T> HostTable<T> {
+    #[must_use]
+    pub fn with_capacity(entries: usize) -> Self {
+        Self {
+            exact: HashMap::with_capacity_and_hasher(entries, RandomState::default()),
+            below: HashMap::default(),
+        }
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// Gives the value back if the pattern has an entry already, which stays.
+    pub fn insert(&mut self, pattern: &HostPattern, value: T) -> Result<(), T> {
+        let (map, key) = match pattern.wildcard_suffix() {
+            Some(suffix) => (&mut self.below, suffix),
+            None => (&mut self.exact, pattern.as_str()),
+        };
+        if map.contains_key(key) {
+            return Err(value);
+        }
+        map.insert(key.into(), value);
+        Ok(())
+    }
+
+    /// Looks up a host that is written as [`Authority::host`] writes it.
+    #[must_use]
+    pub fn find(&self, host: &str) -> Option<&T> {
+        if let Some(value) = self.exact.get(host) {
+            return Some(value);
+        }
+        if self.below.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            if let Some(value) = self.below.get(suffix) {
+                return Some(value);
+            }
+            rest = suffix;
+        }
+        None
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.below.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty()
+    }
+}
+
+/// From a path to what its owner keeps for it: the longest prefix that matches.
+///
+/// A route has a handful of prefixes, so they are tried in turn, the longest first.
+#[derive(Debug, Clone)]
+pub struct PathTable<T> {
+    longest_first: Vec<(PathPrefix, T)>,
+}
+
+impl<T> Default for PathTable<T> {
+    fn default() -> Self {
+        Self {
+            longest_first: Vec::new(),
+        }
+    }
+}
+
+impl<T> PathTable<T> {
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// Gives the value back if the prefix has an entry already, which stays.
+    pub fn insert(&mut self, prefix: PathPrefix, value: T) -> Result<(), T> {
+        if self.longest_first.iter().any(|(known, _)| *known == prefix) {
+            return Err(value);
+        }
+        let longer = |(known, _): &(PathPrefix, T)| known.as_str().len() >= prefix.as_str().len();
+        let at = self.longest_first.partition_point(longer);
+        self.longest_first.insert(at, (prefix, value));
+        Ok(())
+    }
+
+    /// Looks up a path as the client sent it, with or without its query.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<(&PathPrefix, &T)> {
+        let (prefix, value) = self
+            .longest_first
+            .iter()
+            .find(|(prefix, _)| prefix.matches(path))?;
+        Some((prefix, value))
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.longest_first.iter().map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::route::PathPrefix;
+
+    fn table(patterns: &[&str]) -> HostTable<String> {
+        let mut table = HostTable::default();
+        for pattern in patterns {
+            let pattern = HostPattern::parse(pattern).unwrap();
+            table.insert(&pattern, pattern.to_string()).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_exact_host_wins_then_the_longest_wildcard() {
+        let table = table(&[
+            "thor.polls.local",
+            "*.polls.local",
+            "*.thor.polls.local",
+            "*.local",
+        ]);
+        let check = |host, expected: Option<&str>| {
+            assert_eq!(table.find(host).map(String::as_str), expected, "{host}");
+        };
+        check("thor.polls.local", Some("thor.polls.local"));
+        check("a.thor.polls.local", Some("*.thor.polls.local"));
+        check("b.a.thor.polls.local", Some("*.thor.polls.local"));
+        check("potter.polls.local", Some("*.polls.local"));
+        check("polls.local", Some("*.local"));
+        check("local", None);
+        check("xthor.polls.local.example", None);
+    }
+
+    #[test]
+    fn a_taken_place_stays_taken() {
+        let mut table = table(&["a.b", "*.b"]);
+        for pattern in ["A.b.", "*.B"] {
+            let pattern = HostPattern::parse(pattern).unwrap();
+            assert_eq!(
+                table.insert(&pattern, "new".to_owned()),
+                Err("new".to_owned())
+            );
+        }
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let mut table = PathTable::default();
+        for prefix in ["/static", "/static/admin/", "/s"] {
+            let prefix = PathPrefix::parse(prefix).unwrap();
+            table.insert(prefix.clone(), prefix.to_string()).unwrap();
+        }
+        let check = |path, expected: Option<&str>| {
+            assert_eq!(
+                table.find(path).map(|(prefix, _)| prefix.as_str()),
+                expected,
+                "{path}"
+            );
+        };
+        check("/static/admin/x", Some("/static/admin/"));
+        check("/static/admin", Some("/static"));
+        check("/s/static", Some("/s"));
+        check("/staticfiles", None);
+        let twice = PathPrefix::parse("/s").unwrap();
+        assert!(table.insert(twice, String::new()).is_err());
+    }
+
+    /// What [`HostTable::find`] means, by looking at every pattern.
+    fn oracle<'p>(patterns: &'p [HostPattern], host: &str) -> Option<&'p HostPattern> {
+        let below = |pattern: &&HostPattern| {
+            let suffix = pattern.wildcard_suffix().unwrap_or("\0");
+            host.strip_suffix(suffix)
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        };
+        let exact = patterns.iter().find(|pattern| pattern.as_str() == host);
+        exact.or_else(|| {
+            patterns
+                .iter()
+                .filter(below)
+                .max_by_key(|pattern| pattern.as_str().len())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn hosts_are_found_as_by_looking_at_every_pattern(
+            patterns in prop::collection::btree_set("(\\*\\.)?[ab](\\.[ab]){0,3}", 0..12),
+            hosts in prop::collection::vec("[ab](\\.[ab]){0,4}", 1..8),
+        ) {
+            let patterns: Vec<_> = patterns.iter().map(|text| HostPattern::parse(text).unwrap()).collect();
+            let mut table = HostTable::with_capacity(patterns.len());
+            for pattern in &patterns {
+                table.insert(pattern, pattern.clone()).unwrap();
+            }
+            for host in &hosts {
+                prop_assert_eq!(table.find(host), oracle(&patterns, host));
+            }
+        }
+
+        #[test]
+        fn paths_are_found_as_by_looking_at_every_prefix(
+            prefixes in prop::collection::btree_set("(/[ab]{0,2}){1,3}", 0..10),
+            path in "(/[ab]{0,2}){1,4}(\\?[ab/]{0,3})?",
+        ) {
+            let prefixes: Vec<_> = prefixes.iter().map(|text| PathPrefix::parse(text).unwrap()).collect();
+            let mut table = PathTable::default();
+            for prefix in &prefixes {
+                table.insert(prefix.clone(), ()).unwrap();
+            }
+            let longest = prefixes.iter().filter(|prefix| prefix.matches(&path)).max_by_key(|prefix| prefix.as_str().len());
+            prop_assert_eq!(table.find(&path).map(|(prefix, ())| prefix), longest);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What is known of one request. Dropping it writes the request's one log line, so no way out of the code can
+//! forget to.
+
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Method, Uri};
+use tokio::time::Instant;
+
+use super::access_log::Line;
+use crate::{
+    error::ProxyError,
+    session::{Peer, Session},
+    snapshot::Route,
+    upstream::{Connection, Upstream, exchange::Failure},
+    worker::Worker,
+};
+
+#[derive(Debug)]
+pub(crate) struct Record {
+    session: Rc<Session>,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    request_id: Box<str>,
+    route: Option<Arc<Route>>,
+    upstream: Option<Arc<Upstream>>,
+    /// The client, where it is another than the peer.
+    client: Option<Box<str>>,
+    endpoint: Option<Rc<str>>,
+    attempts: u32,
+    answered_after: Option<Duration>,
+    status: u16,
+    /// Why it ended as it did. Until something is known: because the client left.
+    error: Option<&'static str>,
+}
+
+impl Record {
+    pub(crate) fn begin(session: &Rc<Session>, method: &Method, uri: &Uri, host: Option<&HeaderValue>) -> Box<Self> {
+        session.begin_request();
+        Box::new(Self {
+            session: Rc::clone(session),
+            started: Instant::now(),
+            method: method.clone(),
+            uri: uri.clone(),
+            host: host.cloned(),
+            request_id: session.worker().request_id(),
+            route: None,
+            upstream: None,
+            client: None,
+            endpoint: None,
+            attempts: 0,
+            answered_after: None,
+            status: CLIENT_CLOSED_REQUEST,
+            error: Some(CLIENT_GONE),
+        })
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub(crate) fn keep_request_id(&mut self, id: &str) {
+        self.request_id = id.into();
+    }
+
+    pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: &Arc<Upstream>) {
+        self.route = Some(Arc::clone(route));
+        self.upstream = Some(Arc::clone(upstream));
+    }
+
+    pub(crate) fn set_client(&mut self, client: IpAddr) {
+        if client != self.session.peer().ip {
+            self.client = Some(client.to_string().into());
+        }
+    }
+
+    pub(crate) fn client(&self) -> &str {
+        self.client.as_deref().unwrap_or(&self.session.peer().text)
+    }
+
+    /// One more try, over this connection.
+    pub(crate) fn attempt(&mut self, endpoint: &Rc<str>) {
+        self.attempts += 1;
+        self.endpoint = Some(Rc::clone(endpoint));
+    }
+
+    /// The head of the app's response is here.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = status;
+        self.answered_after = Some(self.started.elapsed());
+    }
+
+    /// The edge answers instead of the app.
+    pub(crate) fn failed(&mut self, error: &ProxyError) {
+        self.status = error.status().as_u16();
+        self.error = Some(error.label());
+        tracing::debug!(
+            tenant = self.route.as_ref().map(|route| &*route.tenant),
+            request_id = %self.request_id,
+            fault = ?error.fault(),
+            %error,
+            "request failed"
+        );
+    }
+
+    /// The response was cut off after its head.
+    pub(crate) fn cut(&mut self, failure: &Failure) {
+        self.error = Some(match failure {
+            Failure::ClientBody(_) | Failure::ClientTimeout => CLIENT_GONE,
+            _ => "aborted",
+        });
+        tracing::debug!(request_id = %self.request_id, ?failure, "response cut short");
+    }
+
+    /// A tunnel ended otherwise than by both sides closing it.
+    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: &std::io::Error) {
+        self.error = Some(match error.kind() {
+            std::io::ErrorKind::TimedOut => "idle_timeout",
+            _ => "aborted",
+        });
+    }
+
+    /// The upstream connection may carry another request.
+    pub(crate) fn give_back(&self, connection: Connection) {
+        if let Some(upstream) = &self.upstream {
+            self.session.worker().give_back(upstream.id(), connection);
+        }
+    }
+
+    /// Everything went as it should, to the last byte. An error that the edge has answered stays one.
+    pub(crate) fn complete(mut self: Box<Self>) {
+        if self.error == Some(CLIENT_GONE) {
+            self.error = None;
+        }
+    }
+}
+
+/// A connection whose head hyper could not read, and has answered itself where it could.
+pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
+    let refusal = if error.is_parse_too_large() {
+        ProxyError::HeadersTooLarge { bytes_max: session.worker().limits().headers_bytes_max }
+    } else if error.is_parse() {
+        ProxyError::BadRequest { because: "is not HTTP" }
+    } else {
+        return;
+    };
+    tracing::debug!(client = %session.peer().text, %error, "request head refused");
+    turned_away(session.worker(), session.peer(), &refusal);
+}
+
+/// A connection that took too long over a head.
+pub(crate) fn head_timed_out(session: &Session) {
+    let after = session.worker().limits().header_read;
+    turned_away(session.worker(), session.peer(), &ProxyError::HeaderTimeout { after });
+}
+
+/// The line of a request that was never read.
+pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
+    worker.log(|log| {
+        log.push(&Line {
+            tenant: None,
+            host: None,
+            method: None,
+            path: None,
+            status: error.status().as_u16(),
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            client: &peer.text,
+            request_id: None,
+            error: Some(error.label()),
+        });
+    });
+}
+
+/// nginx's status for a client that left before it had an answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+const CLIENT_GONE: &str = "client_gone";
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let (bytes_in, bytes_out) = self.session.bytes();
+        self.session.end_request();
+        self.session.worker().log(|log| {
+            log.push(&Line {
+                tenant: self.route.as_ref().map(|route| &*route.tenant),
+                host: self.host.as_ref().map(HeaderValue::as_bytes),
+                method: Some(self.method.as_str()),
+                path: Some(target(&self.uri)),
+                status: self.status,
+                bytes_in,
+                bytes_out,
+                duration: self.started.elapsed(),
+                upstream: self.answered_after,
+                endpoint: self.endpoint.as_deref(),
+                attempts: self.attempts,
+                client: self.client(),
+                request_id: Some(&self.request_id),
+                error: self.error,
+            });
+        });
+    }
+}
+
+/// The target as the client sent it, as far as it names something of the host.
+fn target(uri: &Uri) -> &str {
+    match (uri.path_and_query(), uri.authority()) {
+        (Some(target), _) => target.as_str(),
+        (None, Some(authority)) => authority.as_str(),
+        (None, None) => "",
+    }
+}

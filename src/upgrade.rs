@@ -1,0 +1,134 @@
+//! Connections that have left HTTP: after a 101, bytes are carried both ways until both sides have ended. It
+//! reads and writes; what the bytes mean is between client and app.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{session::Session, stream::Stream, telemetry::record::Record, upstream::Connection};
+
+/// Read at once. One buffer serves all tunnels of a worker: a silent one holds none.
+pub(crate) const SCRATCH_BYTES: usize = 32 * 1024;
+
+/// An upgraded request: the app's side of it, waiting to be joined to the client's.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) connection: Connection,
+    pub(crate) record: Box<Record>,
+    /// How long both sides may be silent.
+    pub(crate) idle: Duration,
+}
+
+/// Carries bytes until both sides have ended, one fails, or nothing moves for too long.
+pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, session: &Session) {
+    let Tunnel { connection, record, idle } = tunnel;
+    let (mut app, early) = connection.into_stream();
+    let mut up = Pipe::holding(read_ahead);
+    let mut down = Pipe::holding(early);
+    session.begin_response(idle);
+    let end = poll_fn(|cx| {
+        let mut scratch = session.worker().scratch();
+        let up_end = up.poll(cx, &mut client, &mut app, &mut scratch)?;
+        let down_end = down.poll(cx, &mut app, &mut client, &mut scratch)?;
+        let (sent, received) = (up.take_moved(), down.take_moved());
+        session.count_bytes_in(sent);
+        session.count_bytes_out(received);
+        if sent + received > 0 {
+            session.deadline().set(idle);
+        }
+        if up_end.is_ready() && down_end.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if session.deadline().passed() || session.worker().is_ending() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    })
+    .await;
+    match end {
+        Ok(()) => record.complete(),
+        Err(error) => record.tunnel_failed(&error),
+    }
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Pipe {
+    /// Read, and not yet taken by the other side. Never more than one read, so that backpressure works.
+    pending: BytesMut,
+    state: State,
+    moved: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The source has ended; the other side is to be told.
+    Ended,
+    Shut,
+}
+
+impl Pipe {
+    fn holding(bytes: Bytes) -> Self {
+        Self { moved: bytes.len(), pending: bytes.into(), state: State::Open }
+    }
+
+    fn take_moved(&mut self) -> usize {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Ready once the source has ended and everything was passed on.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while !self.pending.is_empty() {
+                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.pending.advance(written);
+            }
+            match self.state {
+                State::Open => {}
+                State::Ended => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.state = State::Shut;
+                    self.pending = BytesMut::new();
+                }
+                State::Shut => return Poll::Ready(Ok(())),
+            }
+            if self.state == State::Open {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
+                self.pass(cx, buffer.filled(), to)?;
+            }
+        }
+    }
+
+    /// Writes what was just read straight through; only what the other side doesn't take at once is kept.
+    fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8], to: &mut Stream) -> io::Result<()> {
+        if bytes.is_empty() {
+            self.state = State::Ended;
+            return Ok(());
+        }
+        self.moved += bytes.len();
+        let written = match Pin::new(to).poll_write(cx, bytes) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        self.pending.extend_from_slice(&bytes[written..]);
+        Ok(())
+    }
+}

@@ -1,0 +1,399 @@
+//! One request and its response over one connection, both bodies flowing at once.
+//!
+//! It is polled inline by the task of the client's connection, so it costs no task and no channel. It reports what
+//! happened and how far things had got; whether to try again is decided by `forward`.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+
+use super::{
+    Connection,
+    http1::{BodyDecoder, Decoded, InvalidBody, InvalidHead, ResponseHead, request, response},
+};
+use crate::{config::Timeouts, headers, headers::BodyLength, session::Session};
+
+/// Interim responses of one exchange that are taken before the app is thought to be broken.
+const INTERIM_MAX: u32 = 16;
+/// A client that asked for 100 Continue gets to send its body after this even if the app doesn't answer: apps of
+/// HTTP/1.0 never will (RFC 9110 §10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    connection: Connection,
+    upload: Option<Upload>,
+    /// Whether any of the request's body was taken from the client; then it can't be taken again.
+    pulled: bool,
+    timeouts: Timeouts,
+    /// Whether a byte of an answer has been seen.
+    answered: bool,
+    interim: u32,
+    /// Where in the response's body we are, once its head is known.
+    download: BodyDecoder,
+    reusable: bool,
+}
+
+/// What ended an exchange early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The app closed or reset the connection.
+    Closed(io::Error),
+    InvalidHead(InvalidHead),
+    InvalidBody(InvalidBody),
+    /// A 101 that nobody had asked for.
+    UnaskedUpgrade,
+    TooManyInterim,
+    /// The app didn't answer, or sent nothing more.
+    UpstreamTimeout,
+    /// The client stopped sending its body.
+    ClientTimeout,
+    /// The client's body was cut off or was not valid.
+    ClientBody(hyper::Error),
+}
+
+impl Exchange {
+    /// Over a connection whose head buffer holds the request's head.
+    pub(crate) fn new(mut connection: Connection, mut upload: Option<Upload>, timeouts: Timeouts, session: &Session) -> Self {
+        match &mut upload {
+            None => session.deadline().set(timeouts.response),
+            Some(upload) => {
+                upload.restart(connection.framing());
+                session.deadline().set(if upload.waits { CONTINUE_WAIT } else { timeouts.idle });
+            }
+        }
+        Self {
+            pulled: upload.as_ref().is_some_and(|upload| upload.pulled),
+            connection,
+            upload,
+            timeouts,
+            answered: false,
+            interim: 0,
+            download: BodyDecoder::Empty,
+            reusable: false,
+        }
+    }
+
+    /// The final response's head; the body follows by [`Self::poll_body`]. `headers` are the request's, whose map is
+    /// used again: once the app has begun to answer they aren't needed any more.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+        method: &Method,
+        upgrade_asked: bool,
+        headers: &mut HeaderMap,
+    ) -> Poll<Result<ResponseHead, Failure>> {
+        self.poll_upload(cx, session)?;
+        loop {
+            if !self.connection.input.is_empty() {
+                let parsed = response::parse(&mut self.connection.input, method, headers);
+                match parsed.map_err(Failure::InvalidHead)? {
+                    Some(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                        let proper = upgrade_asked && head.upgrade.is_some();
+                        return Poll::Ready(if proper { Ok(head) } else { Err(Failure::UnaskedUpgrade) });
+                    }
+                    Some(head) if head.status.is_informational() => {
+                        self.interim(head.status, session)?;
+                        *headers = head.headers;
+                        headers.clear();
+                        self.poll_upload(cx, session)?;
+                        continue;
+                    }
+                    Some(head) => {
+                        self.download = head.body.clone();
+                        self.reusable = head.keep_alive;
+                        session.deadline().set(self.timeouts.idle);
+                        return Poll::Ready(Ok(head));
+                    }
+                    None => {}
+                }
+            }
+            match self.connection.poll_read_head(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into()))),
+                Poll::Ready(Ok(_)) if !self.answered => {
+                    self.answered = true;
+                    headers.clear();
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Closed(error))),
+                Poll::Pending if !session.deadline().passed() => return Poll::Pending,
+                Poll::Pending => {
+                    self.time_out(session)?;
+                    // The client may send its body now, without having been told to by the app.
+                    self.poll_upload(cx, session)?;
+                }
+            }
+        }
+    }
+
+    /// The next piece of the response's body.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Err(failure) = self.poll_upload(cx, session) {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        loop {
+            match self.download.decode(&mut self.connection.input) {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::More) => {}
+                Err(error) => return Poll::Ready(Some(Err(Failure::InvalidBody(error)))),
+            }
+            match self.connection.poll_read_body(cx) {
+                Poll::Ready(Ok(0)) => {
+                    self.reusable = false;
+                    let end = self.download.closed();
+                    return Poll::Ready(end.err().map(|error| Err(Failure::InvalidBody(error))));
+                }
+                Poll::Ready(Ok(_)) => session.deadline().set(self.timeouts.idle),
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(Failure::Closed(error)))),
+                Poll::Pending if session.deadline().passed() => {
+                    return Poll::Ready(Some(Err(self.stalled())));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Whether the response's body has been read to its end.
+    pub(crate) fn is_end(&self) -> bool {
+        self.download.is_end()
+    }
+
+    /// Bytes of the response's body that are still to come, where that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.download.remaining()
+    }
+
+    /// Whether the app may have seen any of the request.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.connection.written() > 0
+    }
+
+    /// Whether the app has said anything.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.answered
+    }
+
+    /// The connection, of which this exchange is given up or which has been upgraded, and what wasn't sent of the body.
+    pub(crate) fn into_parts(self) -> (Connection, Option<Upload>) {
+        (self.connection, self.upload)
+    }
+
+    /// The connection, if both messages ended exactly where they should have, so that another request may follow.
+    pub(crate) fn finish(self) -> Option<Connection> {
+        let exact = self.reusable
+            && self.download.is_end()
+            && self.upload.is_none()
+            && self.connection.input.is_empty()
+            && self.connection.is_flushed();
+        exact.then(|| {
+            let mut connection = self.connection;
+            connection.rest();
+            connection
+        })
+    }
+
+    /// Whether nothing of the request's body has been taken from the client.
+    pub(crate) fn upload_is_untouched(&self) -> bool {
+        !self.pulled
+    }
+
+    /// Whether the client still has a part of its body to send.
+    pub(crate) fn upload_is_open(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// Sends what can be sent of the request now. That it can't all be sent is not a failure, and neither is an app
+    /// that has stopped reading: it may have answered already.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Failure> {
+        let before = self.connection.written();
+        let sent = match &mut self.upload {
+            Some(upload) => {
+                let sent = upload.poll(cx, &mut self.connection, session);
+                self.pulled |= upload.pulled;
+                sent
+            }
+            None if self.connection.is_flushed() => return Ok(()),
+            None => self.connection.poll_send(cx, &mut Bytes::new()).map_err(UploadError::Upstream),
+        };
+        match sent {
+            Poll::Ready(Ok(())) => {
+                self.upload = None;
+                session.deadline().set(self.timeouts.response);
+            }
+            Poll::Pending if self.connection.written() > before => session.deadline().set(self.timeouts.idle),
+            Poll::Pending => {}
+            Poll::Ready(Err(UploadError::Client(error))) => return Err(Failure::ClientBody(error)),
+            Poll::Ready(Err(UploadError::Upstream(error))) if self.connection.written() == 0 => {
+                return Err(Failure::Closed(error));
+            }
+            Poll::Ready(Err(UploadError::Upstream(_))) => {
+                self.reusable = false;
+                if let Some(upload) = &mut self.upload {
+                    upload.abandoned = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an interim response. Only 100 has a meaning here; hyper can't relay the others.
+    fn interim(&mut self, status: StatusCode, session: &Session) -> Result<(), Failure> {
+        self.interim += 1;
+        if self.interim > INTERIM_MAX {
+            return Err(Failure::TooManyInterim);
+        }
+        if status == StatusCode::CONTINUE
+            && let Some(upload) = &mut self.upload
+            && upload.waits
+        {
+            upload.waits = false;
+            session.deadline().set(self.timeouts.idle);
+        }
+        Ok(())
+    }
+
+    /// The deadline has passed while no head has come.
+    fn time_out(&mut self, session: &Session) -> Result<(), Failure> {
+        match &mut self.upload {
+            Some(upload) if upload.waits => {
+                upload.waits = false;
+                session.deadline().set(self.timeouts.idle);
+                Ok(())
+            }
+            _ => Err(self.stalled()),
+        }
+    }
+
+    /// Who is to blame when nothing moves: the client, if it is its bytes that are missing.
+    fn stalled(&self) -> Failure {
+        match &self.upload {
+            Some(upload) if !upload.abandoned && self.connection.is_flushed() && upload.data.is_empty() => {
+                Failure::ClientTimeout
+            }
+            _ => Failure::UpstreamTimeout,
+        }
+    }
+}
+
+/// The request's body on its way to the app.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    body: Incoming,
+    length: BodyLength,
+    /// What was taken from the client and hasn't been sent.
+    data: Bytes,
+    /// Whether anything was taken from the client.
+    pulled: bool,
+    /// Whether the client waits for a 100 Continue before it sends anything.
+    waits: bool,
+    in_chunk: bool,
+    ended: bool,
+    /// The app has stopped reading.
+    abandoned: bool,
+}
+
+#[derive(Debug)]
+enum UploadError {
+    Client(hyper::Error),
+    Upstream(io::Error),
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, length: BodyLength, waits_for_continue: bool) -> Self {
+        Self {
+            body,
+            length,
+            data: Bytes::new(),
+            pulled: false,
+            waits: waits_for_continue,
+            in_chunk: false,
+            ended: false,
+            abandoned: false,
+        }
+    }
+
+    /// On to another connection: frames once more what was taken from the client for one that took none of it.
+    fn restart(&mut self, framing: &mut Vec<u8>) {
+        if self.length == BodyLength::Chunked {
+            if !self.data.is_empty() {
+                request::chunk_start(framing, self.data.len());
+            } else if self.ended {
+                request::last_chunk(framing, None);
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection, session: &Session) -> Poll<Result<(), UploadError>> {
+        if self.abandoned {
+            return Poll::Pending;
+        }
+        loop {
+            let more = self.data.is_empty() && !self.ended && !self.waits;
+            // Before the head is sent, so that a small body goes out in the same packet.
+            let pulled = if more { self.poll_pull(cx, connection, session).map_err(UploadError::Client)? } else { Poll::Ready(()) };
+            ready!(connection.poll_send(cx, &mut self.data)).map_err(UploadError::Upstream)?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.waits || pulled.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes the next piece from the client and puts its framing before it.
+    fn poll_pull(&mut self, cx: &mut Context<'_>, connection: &mut Connection, session: &Session) -> Result<Poll<()>, hyper::Error> {
+        let chunked = self.length == BodyLength::Chunked;
+        if std::mem::take(&mut self.in_chunk) {
+            connection.framing().extend_from_slice(request::CHUNK_END);
+        }
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(frame) => frame.transpose()?,
+        };
+        self.pulled = true;
+        match frame.map(Frame::into_data) {
+            Some(Ok(data)) if data.is_empty() => {}
+            Some(Ok(data)) => {
+                session.count_bytes_in(data.len());
+                if chunked {
+                    request::chunk_start(connection.framing(), data.len());
+                    self.in_chunk = true;
+                }
+                self.data = data;
+            }
+            Some(Err(frame)) => self.end(connection, frame.into_trailers().ok().as_ref()),
+            None => self.end(connection, None),
+        }
+        if !self.ended && self.body.is_end_stream() {
+            self.ended = !chunked;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn end(&mut self, connection: &mut Connection, trailers: Option<&HeaderMap>) {
+        self.ended = true;
+        if self.length == BodyLength::Chunked {
+            let trailers = trailers.map(|trailers| {
+                let allowed = trailers.iter().filter(|(name, _)| headers::may_be_trailer(name));
+                allowed.map(|(name, value)| (name.clone(), value.clone())).collect()
+            });
+            request::last_chunk(connection.framing(), trailers.as_ref());
+        }
+    }
+}

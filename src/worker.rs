@@ -1,0 +1,273 @@
+//! One thread of the edge: a runtime, its listeners, its clients' connections, its pool of upstream connections, its
+//! clock. Nothing on the way of a request leaves the thread or takes a lock; what all workers share is read-only
+//! or a counter.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use arc_swap::{ArcSwap, Cache};
+use http::HeaderMap;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{self, Instant, MissedTickBehavior},
+};
+
+use crate::{
+    config::{Address, EdgeLimits},
+    deadline::{Deadlines, TICK},
+    headers,
+    listener::{self, BoundSocket},
+    snapshot::{Route, Snapshot},
+    telemetry::access_log::{AccessLog, Batch},
+    upgrade::SCRATCH_BYTES,
+    upstream::{Connection, UpstreamId, pool::Pool, resolve::Resolver},
+};
+
+/// Orders that wait for a worker. They come one a reload, and a worker takes them at once.
+const COMMANDS_MAX: usize = 16;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) access_log: AccessLog,
+    /// Client connections of all workers.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// What the control thread asks of a worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Listen(Address, BoundSocket),
+    Unlisten(Address),
+    /// Accept nothing more, finish what is there, then end.
+    Drain,
+    /// End now, whatever is there.
+    End,
+}
+
+/// A worker as the control thread sees it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// Resolves when the thread has nothing left to do; with the number of connections that it had to abort.
+    pub(crate) ended: oneshot::Receiver<usize>,
+}
+
+/// The worker as its connections see it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    deadlines: Rc<Deadlines>,
+    pool: RefCell<Pool>,
+    log: RefCell<Batch>,
+    random: RefCell<fastrand::Rng>,
+    scratch: RefCell<Box<[u8]>>,
+    stage: Cell<Stage>,
+    connections: Cell<usize>,
+    /// Told when the last connection has gone.
+    empty: Notify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    Draining,
+    Ending,
+}
+
+/// Starts a worker's thread.
+///
+/// # Errors
+/// Where the system has no thread or no event queue left.
+pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
+    let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+    let (report, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let mut runtime = runtime;
+        match runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()) {
+            Ok(runtime) => {
+                let aborted = runtime.block_on(run(shared, orders));
+                // Before the report, so that whoever waits for it finds every connection closed.
+                drop(runtime);
+                let _ = report.send(aborted);
+            }
+            Err(error) => tracing::error!(%error, "a worker can't run"),
+        }
+    })?;
+    Ok(Handle { commands, ended })
+}
+
+/// Serves until told to end; how many connections had to be aborted then.
+async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize {
+    let worker = Rc::new(Worker::new(shared));
+    let mut listeners: HashMap<Address, oneshot::Sender<()>> = HashMap::new();
+    let began = Instant::now();
+    let mut tick = time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => worker.tick(began),
+            () = worker.empty.notified(), if worker.is_draining() => {}
+            order = orders.recv() => match order {
+                Some(Command::Listen(address, socket)) => {
+                    let (stop, stopped) = oneshot::channel();
+                    tokio::task::spawn_local(listener::run(Rc::clone(&worker), socket, stopped));
+                    listeners.insert(address, stop);
+                }
+                Some(Command::Unlisten(address)) => drop(listeners.remove(&address)),
+                Some(Command::Drain) => {
+                    listeners.clear();
+                    // What the listeners still accept must be let in before it is asked to leave.
+                    tokio::task::yield_now().await;
+                    worker.enter(Stage::Draining);
+                }
+                Some(Command::End) | None => {
+                    let aborted = worker.connections.get();
+                    worker.enter(Stage::Ending);
+                    return aborted;
+                }
+            },
+        }
+        if worker.is_draining() && worker.connections.get() == 0 {
+            worker.log.borrow_mut().flush();
+            return 0;
+        }
+    }
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
+            log: RefCell::new(shared.access_log.batch()),
+            shared,
+            deadlines: Rc::default(),
+            pool: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            stage: Cell::new(Stage::Serving),
+            connections: Cell::new(0),
+            empty: Notify::new(),
+        }
+    }
+
+    fn tick(&self, began: Instant) {
+        self.deadlines.tick(began.elapsed());
+        self.pool.borrow_mut().sweep(self.deadlines.now());
+        self.log.borrow_mut().flush();
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.pool.borrow_mut().clear();
+        self.deadlines.wake_all();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage.get() >= Stage::Draining
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stage.get() == Stage::Ending
+    }
+
+    /// Room for one more client connection, if the edge has any.
+    pub(crate) fn place(self: &Rc<Self>) -> Option<Place> {
+        let most = self.read(|snapshot| snapshot.limits.connections);
+        let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.set(self.connections.get() + 1);
+        let place = Place(Rc::clone(self));
+        (before < most).then_some(place)
+    }
+
+    /// The generation that is served now.
+    fn read<T>(&self, with: impl FnOnce(&Snapshot) -> T) -> T {
+        with(self.snapshot.borrow_mut().load())
+    }
+
+    /// The route of a host, which stays what it is however long the request takes.
+    pub(crate) fn route(&self, host: &str) -> Option<Arc<Route>> {
+        self.read(|snapshot| snapshot.route(host).cloned())
+    }
+
+    pub(crate) fn limits(&self) -> EdgeLimits {
+        self.read(|snapshot| snapshot.limits.clone())
+    }
+
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.read(|snapshot| snapshot.trusted_proxies.iter().any(|net| net.contains(&peer)))
+    }
+
+    /// The client that a request from a trusted peer names.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.read(|snapshot| headers::client(peer, headers, &snapshot.trusted_proxies))
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.shared.resolver
+    }
+
+    pub(crate) fn deadlines(&self) -> &Rc<Deadlines> {
+        &self.deadlines
+    }
+
+    /// An idle connection to an upstream, if there is one.
+    pub(crate) fn pooled(&self, upstream: UpstreamId) -> Option<Connection> {
+        self.pool.borrow_mut().take(upstream, self.deadlines.now())
+    }
+
+    pub(crate) fn give_back(&self, upstream: UpstreamId, connection: Connection) {
+        if !self.is_draining() {
+            self.pool.borrow_mut().put(upstream, connection, self.deadlines.now());
+        }
+    }
+
+    /// Lets `write` add to the access log, if there is one.
+    pub(crate) fn log(&self, write: impl FnOnce(&mut Batch)) {
+        if self.read(|snapshot| snapshot.access_log) {
+            write(&mut self.log.borrow_mut());
+        }
+    }
+
+    /// 128 random bits in hex.
+    pub(crate) fn request_id(&self) -> Box<str> {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let bits = self.random.borrow_mut().u128(..);
+        let digits = bits.to_ne_bytes().map(|byte| [byte >> 4, byte & 0xf].map(|digit| char::from(HEX[usize::from(digit)])));
+        digits.as_flattened().iter().collect::<String>().into()
+    }
+
+    /// A buffer for the duration of one poll.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+}
+
+/// A client connection's place in the edge, free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Rc<Worker>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let worker = &self.0;
+        worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        worker.connections.set(worker.connections.get() - 1);
+        if worker.connections.get() == 0 {
+            worker.empty.notify_one();
+        }
+    }
+}
