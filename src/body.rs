@@ -46,16 +46,25 @@ impl std::error::Error for Cut {}
 impl Body {
     /// What follows the head is a tunnel, which has taken the record.
     pub(crate) fn empty() -> Self {
-        Self { source: Source::Done, record: None }
+        Self {
+            source: Source::Done,
+            record: None,
+        }
     }
 
     /// `bytes` is not empty: errors always say something.
     pub(crate) fn whole(bytes: Bytes, record: Box<Record>) -> Self {
-        Self { source: Source::Whole(bytes), record: Some(record) }
+        Self {
+            source: Source::Whole(bytes),
+            record: Some(record),
+        }
     }
 
     pub(crate) fn upstream(exchange: Exchange, record: Box<Record>) -> Self {
-        let mut body = Self { source: Source::Upstream(Box::new(exchange)), record: Some(record) };
+        let mut body = Self {
+            source: Source::Upstream(Box::new(exchange)),
+            record: Some(record),
+        };
         body.finish_if_over();
         body
     }
@@ -69,7 +78,9 @@ impl Body {
 
     fn finish(&mut self) {
         let source = std::mem::replace(&mut self.source, Source::Done);
-        let Some(record) = self.record.take() else { return };
+        let Some(record) = self.record.take() else {
+            return;
+        };
         if let Source::Upstream(exchange) = source {
             if exchange.upload_is_open() {
                 record.session().set_answered_early();
@@ -83,7 +94,7 @@ impl Body {
 
     fn cut(&mut self, failure: &Failure) -> Cut {
         self.source = Source::Done;
-        if let Some(mut record) = self.record.take() {
+        if let Some(record) = self.record.take() {
             record.cut(failure);
         }
         Cut
@@ -94,7 +105,10 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
         let frame = match (&mut this.source, &this.record) {
             (Source::Whole(bytes), Some(record)) => {
@@ -103,7 +117,9 @@ impl HttpBody for Body {
                 this.finish();
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            (Source::Upstream(exchange), Some(record)) => ready!(exchange.poll_body(cx, record.session())),
+            (Source::Upstream(exchange), Some(record)) => {
+                ready!(exchange.poll_body(cx, record.session()))
+            }
             _ => return Poll::Ready(None),
         };
         match frame {
@@ -130,7 +146,9 @@ impl HttpBody for Body {
         match &self.source {
             Source::Done => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Upstream(exchange) => exchange.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Source::Upstream(exchange) => exchange
+                .remaining()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
 }

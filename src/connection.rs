@@ -56,7 +56,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
     let session = Rc::new(Session::new(worker, peer, deadline));
 
     let service = hyper::service::service_fn(|request| handle(Rc::clone(&session), request));
-    let io = TokioIo::new(ClientIo { stream, session: Rc::clone(&session) });
+    let io = TokioIo::new(ClientIo {
+        stream,
+        session: Rc::clone(&session),
+    });
     let mut http = http1::Builder::new()
         .max_header_size(headers_bytes_max)
         // Its timer is made anew for each request; the session's deadline costs nothing.
@@ -90,7 +93,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
                         Pin::new(&mut http).graceful_shutdown();
                     }
                     Phase::Head => return Poll::Ready(End::HeadTimeout),
-                    Phase::Fresh | Phase::Idle | Phase::Request | Phase::Response(_) => return Poll::Ready(End::Silent),
+                    Phase::Fresh | Phase::Idle | Phase::Request | Phase::Response(_) => {
+                        return Poll::Ready(End::Silent);
+                    }
                 },
             }
         }
@@ -103,11 +108,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
     let parts = http.into_parts();
     let mut stream = parts.io.into_inner().stream;
     match (end, session.take_tunnel()) {
-        (End::Http(Ok(())), Some(tunnel)) => upgrade::run(tunnel, stream, parts.read_buf, &session).await,
+        (End::Http(Ok(())), Some(tunnel)) => {
+            upgrade::run(tunnel, stream, parts.read_buf, &session).await
+        }
         (End::HeadTimeout, _) => {
             record::head_timed_out(&session);
             // Whether the client still listens is its own affair.
-            let _ = stream.try_write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.try_write(
+                b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            );
         }
         (End::Http(_), _) if session.answered_early() => linger(&mut stream, &session).await,
         (End::Http(_) | End::Silent, _) => {}
@@ -129,7 +138,9 @@ async fn linger(stream: &mut Stream, session: &Session) {
         }
     });
     poll_fn(|cx| match read.as_mut().poll(cx) {
-        Poll::Pending if !session.deadline().passed() && !session.worker().is_ending() => Poll::Pending,
+        Poll::Pending if !session.deadline().passed() && !session.worker().is_ending() => {
+            Poll::Pending
+        }
         _ => Poll::Ready(()),
     })
     .await;
@@ -143,7 +154,11 @@ struct ClientIo {
 }
 
 impl AsyncRead for ClientIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
@@ -164,7 +179,11 @@ impl ClientIo {
 }
 
 impl AsyncWrite for ClientIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.wrote(result)

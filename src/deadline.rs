@@ -38,7 +38,12 @@ impl Deadlines {
     pub(crate) fn tick(&self, elapsed: Duration) {
         let now = u64::try_from(elapsed.as_millis() / TICK.as_millis()).unwrap_or(NEVER);
         self.now.set(now);
-        for (_, slot) in self.slots.borrow().iter().filter(|(_, slot)| slot.at.get() <= now) {
+        for (_, slot) in self
+            .slots
+            .borrow()
+            .iter()
+            .filter(|(_, slot)| slot.at.get() <= now)
+        {
             slot.waker.borrow().wake_by_ref();
         }
     }
@@ -52,15 +57,25 @@ impl Deadlines {
 
     /// A deadline that is not set yet, for the task that `waker` wakes.
     pub(crate) fn register(self: &Rc<Self>, waker: &Waker) -> Deadline {
-        let slot = Rc::new(Slot { at: Cell::new(NEVER), waker: RefCell::new(waker.clone()) });
+        let slot = Rc::new(Slot {
+            at: Cell::new(NEVER),
+            waker: RefCell::new(waker.clone()),
+        });
         let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
-        Deadline { table: Rc::clone(self), slot, key }
+        Deadline {
+            table: Rc::clone(self),
+            slot,
+            key,
+        }
     }
 
     /// So many ticks from now; at least one whole tick, since the next one may come at any moment.
     fn after(&self, wait: Duration) -> u64 {
         let ticks = wait.as_millis().div_ceil(TICK.as_millis());
-        self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(NEVER)).saturating_add(1)
+        self.now
+            .get()
+            .saturating_add(u64::try_from(ticks).unwrap_or(NEVER))
+            .saturating_add(1)
     }
 }
 

@@ -63,10 +63,16 @@ impl fmt::Display for EdgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "can't listen on {address}: another process has it; stop that one, or set another address")
+                write!(
+                    f,
+                    "can't listen on {address}: another process has it; stop that one, or set another address"
+                )
             }
             Self::Bind { address, error } if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(f, "can't listen on {address}: not permitted; take a port above 1023, or grant CAP_NET_BIND_SERVICE")
+                write!(
+                    f,
+                    "can't listen on {address}: not permitted; take a port above 1023, or grant CAP_NET_BIND_SERVICE"
+                )
             }
             Self::Bind { address, error } => write!(f, "can't listen on {address}: {error}"),
             Self::Resolver(error) => write!(f, "can't look up names: {error}"),
@@ -93,19 +99,36 @@ impl Edge {
         let format = Format::of(config.log.format, &io::stdout());
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::first(&config))),
-            resolver: Resolver::from_system(control).map_err(|error| EdgeError::Resolver(error.into()))?,
-            access_log: AccessLog::start(format, Box::new(io::stdout())).map_err(EdgeError::System)?,
+            resolver: Resolver::from_system(control)
+                .map_err(|error| EdgeError::Resolver(error.into()))?,
+            access_log: AccessLog::start(format, Box::new(io::stdout()))
+                .map_err(EdgeError::System)?,
             connections: AtomicUsize::new(0),
         });
         let workers = (0..count).map(|index| worker::start(index, Arc::clone(&shared)));
-        let workers = workers.collect::<io::Result<_>>().map_err(EdgeError::System)?;
-        let mut edge = Self { config, shared, workers, listening: Vec::new(), admin, status, level };
+        let workers = workers
+            .collect::<io::Result<_>>()
+            .map_err(EdgeError::System)?;
+        let mut edge = Self {
+            config,
+            shared,
+            workers,
+            listening: Vec::new(),
+            admin,
+            status,
+            level,
+        };
         for (wanted, bound) in bound {
             edge.listen(wanted, bound).await;
         }
         let snapshot = edge.shared.snapshot.load();
         edge.status.serving(snapshot.generation, snapshot.routes());
-        tracing::info!(routes = snapshot.routes(), generation = snapshot.generation, workers = count, "serving");
+        tracing::info!(
+            routes = snapshot.routes(),
+            generation = snapshot.generation,
+            workers = count,
+            "serving"
+        );
         drop(snapshot);
         Ok(edge)
     }
@@ -157,7 +180,10 @@ impl Edge {
     /// # Errors
     /// If an address that it adds can't be bound.
     pub(crate) async fn apply(&mut self, config: Config) -> Result<Changes, EdgeError> {
-        let added = config.listen.iter().filter(|wanted| !self.listening.iter().any(|old| old.wanted == **wanted));
+        let added = config
+            .listen
+            .iter()
+            .filter(|wanted| !self.listening.iter().any(|old| old.wanted == **wanted));
         let bound = bind_all(&added.cloned().collect::<Vec<_>>(), self.workers.len())?;
         if config.admin != self.config.admin {
             let admin = RunningAdmin::start(&config.admin, &self.status).await?;
@@ -201,14 +227,23 @@ impl Edge {
         tracing::info!(address = %bound.address, "listening");
         for (worker, socket) in self.workers.iter().zip(bound.sockets) {
             // A worker that is gone can't be told; the others serve on.
-            let _ = worker.commands.send(Command::Listen(bound.address.clone(), socket)).await;
+            let _ = worker
+                .commands
+                .send(Command::Listen(bound.address.clone(), socket))
+                .await;
         }
-        self.listening.push(Listening { wanted, bound: bound.address });
+        self.listening.push(Listening {
+            wanted,
+            bound: bound.address,
+        });
     }
 
     async fn unlisten(&self, old: Listening) {
         for worker in &self.workers {
-            let _ = worker.commands.send(Command::Unlisten(old.bound.clone())).await;
+            let _ = worker
+                .commands
+                .send(Command::Unlisten(old.bound.clone()))
+                .await;
         }
         remove_socket(&old.bound);
         tracing::info!(address = %old.bound, "not listening any more");
@@ -218,7 +253,10 @@ impl Edge {
 impl RunningAdmin {
     async fn start(address: &Address, status: &Arc<Status>) -> Result<Self, EdgeError> {
         let admin = Admin::bind(address).await;
-        let admin = admin.map_err(|error| EdgeError::Bind { address: address.clone(), error })?;
+        let admin = admin.map_err(|error| EdgeError::Bind {
+            address: address.clone(),
+            error,
+        })?;
         let address = admin.address().clone();
         tracing::info!(%address, "admin listening");
         let status = Arc::clone(status);
@@ -232,7 +270,10 @@ impl RunningAdmin {
 fn bind_all(addresses: &[Address], workers: usize) -> Result<Vec<(Address, Bound)>, EdgeError> {
     let bind = |address: &Address| match listener::bind(address, workers) {
         Ok(bound) => Ok((address.clone(), bound)),
-        Err(error) => Err(EdgeError::Bind { address: address.clone(), error }),
+        Err(error) => Err(EdgeError::Bind {
+            address: address.clone(),
+            error,
+        }),
     };
     addresses.iter().map(bind).collect()
 }

@@ -67,19 +67,36 @@ pub(crate) async fn forward(
     let mut tries = 0;
     loop {
         // A pooled connection may have been closed by now, so the second try is on a new one.
-        let pooled = if tries == 0 { session.worker().pooled(outbound.upstream.id()) } else { None };
+        let pooled = if tries == 0 {
+            session.worker().pooled(outbound.upstream.id())
+        } else {
+            None
+        };
         let mut connection = match pooled {
             Some(connection) => connection,
             None => dial(session, outbound).await?,
         };
         record.attempt(connection.endpoint());
         write_head(&mut connection, record, outbound, headers, length);
-        let mut exchange = Exchange::new(connection, upload, outbound.policy.timeouts.clone(), session);
+        let mut exchange = Exchange::new(
+            connection,
+            upload,
+            outbound.policy.timeouts.clone(),
+            session,
+        );
         let head = poll_fn(|cx| {
-            exchange.poll_head(cx, session, outbound.method, outbound.upgrade.is_some(), headers)
+            exchange.poll_head(
+                cx,
+                session,
+                outbound.method,
+                outbound.upgrade.is_some(),
+                headers,
+            )
         });
         match head.await {
-            Ok(head) if head.upgrade.is_some() && outbound.upgrade.is_some() && is_switch(&head) => {
+            Ok(head)
+                if head.upgrade.is_some() && outbound.upgrade.is_some() && is_switch(&head) =>
+            {
                 return Ok(Answer::Switched(head, exchange.into_parts().0));
             }
             Ok(head) => return Ok(Answer::Response(head, exchange)),
@@ -117,7 +134,9 @@ async fn dial(session: &Session, outbound: &Outbound<'_>) -> Result<Connection, 
             Err(ProxyError::UpstreamUnreachable { cause: error })
         }
         Some(Err(unresolved @ DialError::Unresolved { .. })) => {
-            Err(ProxyError::UpstreamUnresolved { cause: unresolved.to_string().into() })
+            Err(ProxyError::UpstreamUnresolved {
+                cause: unresolved.to_string().into(),
+            })
         }
         None => Err(ProxyError::ConnectTimeout { after }),
     }
@@ -165,27 +184,40 @@ fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
 
 /// RFC 9110 §10.1.1
 fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Only where the app can't have acted on the first try, or acting twice is as good as once (RFC 9110 §9.2.2).
 /// A time-out is no licence.
 fn may_retry(failure: &Failure, exchange: &Exchange, method: &Method) -> bool {
     let closed = matches!(failure, Failure::Closed(_));
-    let repeatable = !exchange.has_answer() && method.is_idempotent() && exchange.upload_is_untouched();
+    let repeatable =
+        !exchange.has_answer() && method.is_idempotent() && exchange.upload_is_untouched();
     closed && (!exchange.has_sent() || repeatable)
 }
 
 fn error(failure: Failure, policy: &Policy) -> ProxyError {
     match failure {
         Failure::Closed(error) => ProxyError::UpstreamClosed { cause: Some(error) },
-        Failure::InvalidHead(error) => ProxyError::UpstreamInvalid { cause: error.to_string().into() },
-        Failure::InvalidBody(error) => ProxyError::UpstreamInvalid { cause: error.to_string().into() },
-        Failure::UnaskedUpgrade => ProxyError::UpstreamInvalid { cause: "101 without an upgrade being asked for".into() },
-        Failure::TooManyInterim => ProxyError::UpstreamInvalid { cause: "interim responses without end".into() },
-        Failure::UpstreamTimeout => ProxyError::ResponseTimeout { after: policy.timeouts.response },
-        Failure::ClientTimeout => ProxyError::BodyTimeout { after: policy.timeouts.idle },
-        Failure::ClientBody(error) if error.is_incomplete_message() || error.is_canceled() => ProxyError::ClientGone,
-        Failure::ClientBody(_) => ProxyError::BadRequest { because: "has a body that is not framed as it should be" },
+        Failure::InvalidHead(_)
+        | Failure::InvalidBody(_)
+        | Failure::UnaskedUpgrade
+        | Failure::TooManyInterim => ProxyError::UpstreamInvalid {
+            cause: failure.to_string().into(),
+        },
+        Failure::UpstreamTimeout => ProxyError::ResponseTimeout {
+            after: policy.timeouts.response,
+        },
+        Failure::ClientTimeout => ProxyError::BodyTimeout {
+            after: policy.timeouts.idle,
+        },
+        Failure::ClientBody(error) if error.is_incomplete_message() || error.is_canceled() => {
+            ProxyError::ClientGone
+        }
+        Failure::ClientBody(_) => ProxyError::BadRequest {
+            because: "has a body that is not framed as it should be",
+        },
     }
 }

@@ -22,9 +22,17 @@ use crate::{
 };
 
 /// Never fails: whatever goes wrong with a request is a response, and a line in the log.
-pub(crate) async fn handle(session: Rc<Session>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(crate) async fn handle(
+    session: Rc<Session>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let (mut parts, body) = request.into_parts();
-    let mut record = Record::begin(&session, &parts.method, &parts.uri, parts.headers.get(header::HOST));
+    let mut record = Record::begin(
+        &session,
+        &parts.method,
+        &parts.uri,
+        parts.headers.get(header::HOST),
+    );
     let accept = parts.headers.get(header::ACCEPT).cloned();
     let (route, answer) = match lead(&session, &mut record, &mut parts, body).await {
         Ok(led) => led,
@@ -40,7 +48,11 @@ pub(crate) async fn handle(session: Rc<Session>, request: Request<Incoming>) -> 
         Answer::Switched(head, connection) => {
             record.answered(head.status.as_u16());
             let protocol = head.upgrade.clone();
-            session.open_tunnel(Tunnel { connection, record, idle: policy.timeouts.tunnel_idle });
+            session.open_tunnel(Tunnel {
+                connection,
+                record,
+                idle: policy.timeouts.tunnel_idle,
+            });
             let mut response = respond(&route, head, Body::empty());
             switch(response.headers_mut(), protocol);
             response
@@ -59,7 +71,9 @@ async fn lead(
     let host = sole_host(&parts.uri, &parts.headers)?;
     let authority = Authority::parse(&host).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
     if !method::is_forwarded(&parts.method) {
-        return Err(ProxyError::MethodNotAllowed { method: parts.method.clone() });
+        return Err(ProxyError::MethodNotAllowed {
+            method: parts.method.clone(),
+        });
     }
     let worker = session.worker();
     let peer_trusted = worker.trusts(session.peer().ip);
@@ -71,10 +85,15 @@ async fn lead(
     }
 
     // 2 route
-    let route = worker.route(authority.host()).ok_or_else(|| ProxyError::UnknownHost {
-        host: String::from_utf8_lossy(&host).into(),
-    })?;
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let route = worker
+        .route(authority.host())
+        .ok_or_else(|| ProxyError::UnknownHost {
+            host: String::from_utf8_lossy(&host).into(),
+        })?;
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let (upstream, target) = route.upstream(target);
     record.set_route(&route, upstream);
 
@@ -104,7 +123,10 @@ fn respond(route: &Route, head: ResponseHead, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    if let Some(reason) = head.reason.and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok()) {
+    if let Some(reason) = head
+        .reason
+        .and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok())
+    {
         response.extensions_mut().insert(reason);
     }
     headers::edit_response(response.headers_mut(), &route.policy.response_headers);
@@ -112,12 +134,18 @@ fn respond(route: &Route, head: ResponseHead, body: Body) -> Response<Body> {
 }
 
 /// The edge's own answer to a request that reached no app, or got none from it.
-fn refuse(session: &Session, mut record: Box<Record>, error: &ProxyError, accept: Option<&HeaderValue>) -> Response<Body> {
+fn refuse(
+    session: &Session,
+    mut record: Box<Record>,
+    error: &ProxyError,
+    accept: Option<&HeaderValue>,
+) -> Response<Body> {
     record.failed(error);
     session.begin_response(session.worker().limits().keepalive);
     let (mut head, bytes) = page::render(error, accept, record.request_id()).into_parts();
     if error.closes_connection() {
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Response::from_parts(head, Body::whole(bytes, record))
 }
@@ -144,16 +172,30 @@ fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<Bytes, ProxyError> {
 
 /// The protocol that a request asks to switch to (RFC 9110 §7.8): only one that its Connection field names, only in
 /// HTTP/1.1, and never HTTP/2, which would carry requests that nobody has routed.
-fn upgrade_wanted(version: Version, connection: &ConnectionOptions, headers: &HeaderMap) -> Option<HeaderValue> {
-    let protocol = headers.get(header::UPGRADE).filter(|_| version == Version::HTTP_11 && connection.upgrade())?;
-    let names_http = protocol.as_bytes().split(|&byte| byte == b',').any(|protocol| {
-        let name = protocol.trim_ascii();
-        name.eq_ignore_ascii_case(b"h2c") || name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"http")
-    });
+fn upgrade_wanted(
+    version: Version,
+    connection: &ConnectionOptions,
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
+    let protocol = headers
+        .get(header::UPGRADE)
+        .filter(|_| version == Version::HTTP_11 && connection.upgrade())?;
+    let names_http = protocol
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .any(|protocol| {
+            let name = protocol.trim_ascii();
+            name.eq_ignore_ascii_case(b"h2c")
+                || name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"http")
+        });
     (!names_http).then(|| protocol.clone())
 }
 
 /// A target whose prefix was taken off, or that never had a path, still begins with a slash.
 fn absolute_path(target: &str) -> std::borrow::Cow<'_, str> {
-    if target.starts_with('/') || target == "*" { target.into() } else { format!("/{target}").into() }
+    if target.starts_with('/') || target == "*" {
+        target.into()
+    } else {
+        format!("/{target}").into()
+    }
 }

@@ -77,7 +77,11 @@ fn write_framing(out: &mut Vec<u8>, onward: &Onward<'_>) {
     match onward.body {
         BodyLength::None => {}
         BodyLength::Known(length) => {
-            field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
+            field(
+                out,
+                "content-length",
+                itoa::Buffer::new().format(length).as_bytes(),
+            );
         }
         BodyLength::Chunked => field(out, "transfer-encoding", b"chunked"),
     }
@@ -112,7 +116,11 @@ fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
     } else {
         claim(X_FORWARDED_FOR, onward.peer.as_bytes());
     }
-    let proto = if earlier(X_FORWARDED_PROTO).is_some_and(|said| said == "https") { "https" } else { "http" };
+    let proto = if earlier(X_FORWARDED_PROTO).is_some_and(|said| said == "https") {
+        "https"
+    } else {
+        "http"
+    };
     claim(X_FORWARDED_PROTO, proto.as_bytes());
     match earlier(X_FORWARDED_HOST) {
         Some(said) => claim(X_FORWARDED_HOST, said.as_bytes()),
@@ -120,7 +128,10 @@ fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
     }
     match earlier(X_FORWARDED_PORT) {
         Some(said) => claim(X_FORWARDED_PORT, said.as_bytes()),
-        None => claim(X_FORWARDED_PORT, itoa::Buffer::new().format(onward.port).as_bytes()),
+        None => claim(
+            X_FORWARDED_PORT,
+            itoa::Buffer::new().format(onward.port).as_bytes(),
+        ),
     }
     claim(X_REQUEST_ID, onward.request_id.as_bytes());
 }
@@ -136,7 +147,9 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
                 return client;
             }
             // A hop that isn't an address can't be believed, nor can what stands before it.
-            let Some(address) = address(hop) else { return client };
+            let Some(address) = address(hop) else {
+                return client;
+            };
             client = address;
         }
     }
@@ -157,7 +170,9 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
 /// A request id that a trusted proxy gave, if it is one that can be repeated anywhere without harm.
 pub(crate) fn earlier_request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
-    let harmless = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte));
+    let harmless = id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte));
     (harmless && (1..=128).contains(&id.len())).then_some(id)
 }
 
@@ -177,7 +192,8 @@ pub(crate) fn edit_response(headers: &mut HeaderMap, edits: &HeaderEdits) {
 impl HeaderEdits {
     /// Whether fields of this name, as they arrive, give way to an edit.
     fn replaces(&self, name: &str) -> bool {
-        self.remove.iter().any(|removed| removed == name) || self.set.iter().any(|(set, _)| set == name)
+        self.remove.iter().any(|removed| removed == name)
+            || self.set.iter().any(|(set, _)| set == name)
     }
 }
 
@@ -271,8 +287,13 @@ pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    codings.into_iter().any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    let codings = headers
+        .get_all(header::TE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    codings
+        .into_iter()
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,10 +310,22 @@ enum Kind {
 fn kind(name: &str) -> Kind {
     match name.as_bytes() {
         b"host" | b"content-length" | b"transfer-encoding" => Kind::Ours,
-        b"te" | b"connection" | b"upgrade" | b"keep-alive" | b"proxy-connection" | b"proxy-authenticate"
-        | b"proxy-authorization" | b"proxy-authentication-info" | b"http2-settings" => Kind::HopByHop,
-        b"forwarded" | b"client-ip" | b"true-client-ip" | b"cf-connecting-ip" | b"cf-connecting-ipv6"
-        | b"fastly-client-ip" | b"front-end-https" => Kind::Claim,
+        b"te"
+        | b"connection"
+        | b"upgrade"
+        | b"keep-alive"
+        | b"proxy-connection"
+        | b"proxy-authenticate"
+        | b"proxy-authorization"
+        | b"proxy-authentication-info"
+        | b"http2-settings" => Kind::HopByHop,
+        b"forwarded"
+        | b"client-ip"
+        | b"true-client-ip"
+        | b"cf-connecting-ip"
+        | b"cf-connecting-ipv6"
+        | b"fastly-client-ip"
+        | b"front-end-https" => Kind::Claim,
         [b'x', b'-', rest @ ..] => extension_kind(rest),
         // WSGI and CGI fold X_Real_IP and X-Real-IP into one variable, so a twin could stand in for ours.
         bytes if bytes.contains(&b'_') => twin_kind(name),
@@ -303,12 +336,17 @@ fn kind(name: &str) -> Kind {
 /// The same for what follows `x-`.
 fn extension_kind(rest: &[u8]) -> Kind {
     match rest {
-        b"real-ip" | b"forwarded-for" | b"forwarded-proto" | b"forwarded-host" | b"forwarded-port" | b"request-id" => {
-            Kind::Ours
-        }
+        b"real-ip" | b"forwarded-for" | b"forwarded-proto" | b"forwarded-host"
+        | b"forwarded-port" | b"request-id" => Kind::Ours,
         [b'f', b'o', b'r', b'w', b'a', b'r', b'd', b'e', b'd', ..] => Kind::Claim,
-        b"client-ip" | b"cluster-client-ip" | b"original-forwarded-for" | b"originating-ip" | b"remote-ip"
-        | b"remote-addr" | b"scheme" | b"url-scheme" => Kind::Claim,
+        b"client-ip"
+        | b"cluster-client-ip"
+        | b"original-forwarded-for"
+        | b"originating-ip"
+        | b"remote-ip"
+        | b"remote-addr"
+        | b"scheme"
+        | b"url-scheme" => Kind::Claim,
         _ if rest.contains(&b'_') => twin_kind(&format!("x-{}", String::from_utf8_lossy(rest))),
         _ => Kind::EndToEnd,
     }
@@ -329,7 +367,10 @@ mod tests {
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         headers
     }
@@ -368,7 +409,10 @@ mod tests {
             "x-request-id: id",
         ];
         let lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n").skip(1);
-        lines.filter(|line| !always.contains(line)).map(String::from).collect()
+        lines
+            .filter(|line| !always.contains(line))
+            .map(String::from)
+            .collect()
     }
 
     #[test]
@@ -391,21 +435,46 @@ mod tests {
             "content_length",
             "transfer_encoding",
         ] {
-            assert_eq!(seen(&[(name, "203.0.113.9")], false), Vec::<String>::new(), "{name}");
+            assert_eq!(
+                seen(&[(name, "203.0.113.9")], false),
+                Vec::<String>::new(),
+                "{name}"
+            );
         }
-        assert_eq!(seen(&[("x_custom", "1"), ("x-other_one", "2")], false), ["x_custom: 1", "x-other_one: 2"]);
+        assert_eq!(
+            seen(&[("x_custom", "1"), ("x-other_one", "2")], false),
+            ["x_custom: 1", "x-other_one: 2"]
+        );
     }
 
     #[test]
     fn a_trusted_proxy_is_believed_and_the_peer_is_added_to_its_list() {
-        let fields = [("x-forwarded-for", "a"), ("x-forwarded-for", "b, c"), ("forwarded", "for=a")];
-        assert_eq!(seen(&fields, true), ["forwarded: for=a", "x-forwarded-for: a, b, c, 192.0.2.1"]);
-        let fields = [("x-forwarded-proto", "https"), ("x-forwarded-port", "443"), ("x-forwarded-host", "h")];
+        let fields = [
+            ("x-forwarded-for", "a"),
+            ("x-forwarded-for", "b, c"),
+            ("forwarded", "for=a"),
+        ];
         assert_eq!(
             seen(&fields, true),
-            ["x-forwarded-proto: https", "x-forwarded-host: h", "x-forwarded-port: 443"]
+            ["forwarded: for=a", "x-forwarded-for: a, b, c, 192.0.2.1"]
         );
-        assert_eq!(seen(&[("x_real_ip", "203.0.113.9")], true), Vec::<String>::new());
+        let fields = [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-host", "h"),
+        ];
+        assert_eq!(
+            seen(&fields, true),
+            [
+                "x-forwarded-proto: https",
+                "x-forwarded-host: h",
+                "x-forwarded-port: 443"
+            ]
+        );
+        assert_eq!(
+            seen(&[("x_real_ip", "203.0.113.9")], true),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -424,26 +493,38 @@ mod tests {
             ("authorization", "Token x"),
             ("accept", "*/*"),
         ];
-        assert_eq!(seen(&fields, false), ["cookie: a=1", "authorization: Token x", "accept: */*"]);
+        assert_eq!(
+            seen(&fields, false),
+            ["cookie: a=1", "authorization: Token x", "accept: */*"]
+        );
         let fields = [("connection", "TE"), ("te", "gzip, trailers")];
         assert_eq!(seen(&fields, false), ["connection: te", "te: trailers"]);
     }
 
     #[test]
     fn the_client_is_the_first_untrusted_address_from_the_right() {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).to_vec();
+        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"]
+            .map(|net| net.parse().unwrap())
+            .to_vec();
         for (peer, forwarded, expected) in [
             ("192.0.2.1", &["203.0.113.9"][..], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
-            ("10.0.0.1", &["198.51.100.1", "203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            (
+                "10.0.0.1",
+                &["198.51.100.1", "203.0.113.9, 10.0.0.2"],
+                "203.0.113.9",
+            ),
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
             ("10.0.0.1", &["203.0.113.9, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
             ("fd00::1", &["[2001:db8::7]"], "2001:db8::7"),
         ] {
-            let fields: Vec<_> = forwarded.iter().map(|list| ("x-forwarded-for", *list)).collect();
+            let fields: Vec<_> = forwarded
+                .iter()
+                .map(|list| ("x-forwarded-for", *list))
+                .collect();
             let found = client(peer.parse().unwrap(), &map(&fields), &trusted);
             assert_eq!(found.to_string(), expected, "{peer} {forwarded:?}");
         }
@@ -451,10 +532,23 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_only_if_it_is_harmless() {
-        for (id, kept) in [("a-1", true), ("", false), ("a b", false), ("\"x\"", false), ("<script>", false)] {
-            assert_eq!(earlier_request_id(&map(&[("x-request-id", id)])).is_some(), kept, "{id}");
+        for (id, kept) in [
+            ("a-1", true),
+            ("", false),
+            ("a b", false),
+            ("\"x\"", false),
+            ("<script>", false),
+        ] {
+            assert_eq!(
+                earlier_request_id(&map(&[("x-request-id", id)])).is_some(),
+                kept,
+                "{id}"
+            );
         }
-        assert_eq!(earlier_request_id(&map(&[("x-request-id", &"a".repeat(129))])), None);
+        assert_eq!(
+            earlier_request_id(&map(&[("x-request-id", &"a".repeat(129))])),
+            None
+        );
     }
 
     #[test]
@@ -464,9 +558,17 @@ mod tests {
             set: vec![(header::VARY, HeaderValue::from_static("b"))],
             add: vec![(header::SET_COOKIE, HeaderValue::from_static("c=3"))],
         };
-        let mut headers = map(&[("server", "x"), ("vary", "a"), ("vary", "z"), ("set-cookie", "a=1")]);
+        let mut headers = map(&[
+            ("server", "x"),
+            ("vary", "a"),
+            ("vary", "z"),
+            ("set-cookie", "a=1"),
+        ]);
         edit_response(&mut headers, &edits);
         let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
-        assert_eq!((headers.get("server"), &headers["vary"], cookies.len()), (None, &"b".parse().unwrap(), 2));
+        assert_eq!(
+            (headers.get("server"), &headers["vary"], cookies.len()),
+            (None, &"b".parse().unwrap(), 2)
+        );
     }
 }

@@ -3,28 +3,28 @@
 //! The modules in reading order. First the path of a request, top to bottom; then what starts, configures and
 //! observes it. ARCHITECTURE.md has the map.
 
-mod listener;
-mod worker;
+mod body;
 mod connection;
-mod session;
+mod deadline;
+mod error;
+mod forward;
 mod handle;
+mod headers;
+mod html;
+mod listener;
 mod method;
 pub mod route;
-mod headers;
-mod forward;
-mod upstream;
-mod upgrade;
-mod body;
-mod error;
-mod html;
+mod session;
 mod stream;
-mod deadline;
+mod upgrade;
+mod upstream;
+mod worker;
 
-mod snapshot;
+mod admin;
+pub mod cli;
 pub mod config;
 mod edge;
 mod reload;
 mod shutdown;
-mod admin;
+mod snapshot;
 mod telemetry;
-pub mod cli;

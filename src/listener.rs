@@ -2,13 +2,7 @@
 //!
 //! It knows nothing of what is spoken on the connections.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::Path,
-    rc::Rc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::Path, rc::Rc, time::Duration};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -16,7 +10,14 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{config::Address, connection, error::{ProxyError, page}, session::Peer, stream::Stream, worker::Worker};
+use crate::{
+    config::Address,
+    connection,
+    error::{ProxyError, page},
+    session::Peer,
+    stream::Stream,
+    worker::Worker,
+};
 
 /// Connections that the kernel completes for us before we accept them; as much as it allows.
 const BACKLOG: i32 = 4096;
@@ -65,11 +66,18 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Bound> {
         bound = socket.local_addr()?;
         sockets.push(BoundSocket::Tcp(socket));
     }
-    Ok(Bound { address: Address::Tcp(bound), sockets })
+    Ok(Bound {
+        address: Address::Tcp(bound),
+        sockets,
+    })
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -84,13 +92,18 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         // Nobody listens: it was left behind by a process that died.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     let sockets = (0..workers).map(|_| listener.try_clone().map(BoundSocket::Unix));
-    Ok(Bound { address: Address::Unix(path.to_owned()), sockets: sockets.collect::<io::Result<_>>()? })
+    Ok(Bound {
+        address: Address::Unix(path.to_owned()),
+        sockets: sockets.collect::<io::Result<_>>()?,
+    })
 }
 
 /// A socket that a worker accepts from.
@@ -127,7 +140,13 @@ impl Listener {
     /// Accepts what is waiting, and closes.
     fn accept_rest(self, mut welcome: impl FnMut(Stream, Peer)) -> io::Result<()> {
         // The runtime may not have heard of the newest ones, so the system is asked itself.
-        let end = |error: io::Error| if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
+        let end = |error: io::Error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        };
         match self {
             Self::Tcp(listener) => {
                 let listener = listener.into_std()?;
@@ -138,7 +157,10 @@ impl Listener {
                     };
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    welcome(Stream::Tcp(TcpStream::from_std(stream)?), Peer::new(peer.ip()));
+                    welcome(
+                        Stream::Tcp(TcpStream::from_std(stream)?),
+                        Peer::new(peer.ip()),
+                    );
                 }
             }
             Self::Unix(listener) => {
@@ -190,8 +212,13 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: BoundSocket, mut stop: onesh
 
 /// The client was gone before it was accepted; the next one has nothing to do with it.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected
+    )
 }
 
 fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {

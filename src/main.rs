@@ -1,12 +1,28 @@
 //! Arguments in, exit code out; the only place that ends the process.
 
-fn main() -> std::process::ExitCode {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "proxy.toml".into());
-    match hostler::cli::run::run(path.as_ref()) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use hostler::cli::{self, Arguments};
+
+fn main() -> ExitCode {
+    match cli::execute(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // `hostler routes | head` has all that it wants.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{error:#}\n"));
-            std::process::ExitCode::FAILURE
+            let _ = writeln!(io::stderr(), "hostler: {error:#}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -51,6 +51,10 @@ fn read(mut source: Source, asked: bool) -> (Source, Option<Result<Config, Confi
 }
 
 fn reject(edge: &Edge, errors: String) {
-    tracing::error!(generation = edge.generation(), errors, "configuration rejected");
+    tracing::error!(
+        generation = edge.generation(),
+        errors,
+        "configuration rejected"
+    );
     edge.status().reload_failed(errors);
 }

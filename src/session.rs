@@ -39,7 +39,10 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
-        Self { ip, text: ip.to_string().into() }
+        Self {
+            ip,
+            text: ip.to_string().into(),
+        }
     }
 
     /// Whoever can open a unix socket is on this machine.

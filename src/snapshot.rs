@@ -88,7 +88,10 @@ impl Snapshot {
             snapshot.routes.insert(Arc::clone(&wanted.tenant), route);
         }
         let gone = before.into_iter().flat_map(|before| before.routes.keys());
-        changes.removed = gone.filter(|tenant| !snapshot.routes.contains_key(*tenant)).cloned().collect();
+        changes.removed = gone
+            .filter(|tenant| !snapshot.routes.contains_key(*tenant))
+            .cloned()
+            .collect();
         changes.removed.sort_unstable();
         (snapshot, changes)
     }
@@ -111,8 +114,18 @@ impl Route {
         };
         let mut paths = PathTable::default();
         for path in &wanted.paths {
-            let strip = if path.strip { path.prefix.as_str().trim_end_matches('/').len() } else { 0 };
-            let _ = paths.insert(path.prefix.clone(), Path { upstream: upstream(&path.upstream), strip });
+            let strip = if path.strip {
+                path.prefix.as_str().trim_end_matches('/').len()
+            } else {
+                0
+            };
+            let _ = paths.insert(
+                path.prefix.clone(),
+                Path {
+                    upstream: upstream(&path.upstream),
+                    strip,
+                },
+            );
         }
         Self {
             tenant: Arc::clone(&wanted.tenant),

@@ -28,7 +28,11 @@ pub(crate) struct Tunnel {
 
 /// Carries bytes until both sides have ended, one fails, or nothing moves for too long.
 pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, session: &Session) {
-    let Tunnel { connection, record, idle } = tunnel;
+    let Tunnel {
+        connection,
+        record,
+        idle,
+    } = tunnel;
     let (mut app, early) = connection.into_stream();
     let mut up = Pipe::holding(read_ahead);
     let mut down = Pipe::holding(early);
@@ -54,7 +58,7 @@ pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, s
     .await;
     match end {
         Ok(()) => record.complete(),
-        Err(error) => record.tunnel_failed(&error),
+        Err(error) => record.tunnel_failed(error, idle),
     }
 }
 
@@ -77,7 +81,11 @@ enum State {
 
 impl Pipe {
     fn holding(bytes: Bytes) -> Self {
-        Self { moved: bytes.len(), pending: bytes.into(), state: State::Open }
+        Self {
+            moved: bytes.len(),
+            pending: bytes.into(),
+            state: State::Open,
+        }
     }
 
     fn take_moved(&mut self) -> usize {

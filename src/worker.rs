@@ -96,18 +96,23 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     let (report, ended) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread();
-    thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let mut runtime = runtime;
-        match runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()) {
-            Ok(runtime) => {
-                let aborted = runtime.block_on(run(shared, orders));
-                // Before the report, so that whoever waits for it finds every connection closed.
-                drop(runtime);
-                let _ = report.send(aborted);
+    thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let mut runtime = runtime;
+            match runtime
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())
+            {
+                Ok(runtime) => {
+                    let aborted = runtime.block_on(run(shared, orders));
+                    // Before the report, so that whoever waits for it finds every connection closed.
+                    drop(runtime);
+                    let _ = report.send(aborted);
+                }
+                Err(error) => tracing::error!(%error, "a worker can't run"),
             }
-            Err(error) => tracing::error!(%error, "a worker can't run"),
-        }
-    })?;
+        })?;
     Ok(Handle { commands, ended })
 }
 
@@ -209,7 +214,12 @@ impl Worker {
     }
 
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        self.read(|snapshot| snapshot.trusted_proxies.iter().any(|net| net.contains(&peer)))
+        self.read(|snapshot| {
+            snapshot
+                .trusted_proxies
+                .iter()
+                .any(|net| net.contains(&peer))
+        })
     }
 
     /// The client that a request from a trusted peer names.
@@ -232,7 +242,9 @@ impl Worker {
 
     pub(crate) fn give_back(&self, upstream: UpstreamId, connection: Connection) {
         if !self.is_draining() {
-            self.pool.borrow_mut().put(upstream, connection, self.deadlines.now());
+            self.pool
+                .borrow_mut()
+                .put(upstream, connection, self.deadlines.now());
         }
     }
 
@@ -247,7 +259,9 @@ impl Worker {
     pub(crate) fn request_id(&self) -> Box<str> {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let bits = self.random.borrow_mut().u128(..);
-        let digits = bits.to_ne_bytes().map(|byte| [byte >> 4, byte & 0xf].map(|digit| char::from(HEX[usize::from(digit)])));
+        let digits = bits
+            .to_ne_bytes()
+            .map(|byte| [byte >> 4, byte & 0xf].map(|digit| char::from(HEX[usize::from(digit)])));
         digits.as_flattened().iter().collect::<String>().into()
     }
 

@@ -45,6 +45,10 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 mod tests {
     use super::*;
 

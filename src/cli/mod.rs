@@ -1,5 +1,179 @@
 //! The commands, one file each. They write to what they are given and never end the process.
 
 pub mod check;
-pub mod run;
+mod demo;
+mod healthcheck;
+mod routes;
+mod run;
 pub mod schema;
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{Config, Source},
+    edge::Edge,
+    telemetry,
+};
+
+/// Leads each request by its Host to the containers of one tenant, and to no others.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// The configuration [default: proxy.toml]
+    #[arg(long, global = true, env = "HOSTLER_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default)
+    Run,
+    /// Say what is wrong with a configuration, or that nothing is
+    Check {
+        /// Instead of --config
+        path: Option<PathBuf>,
+    },
+    /// List which host and path leads where, in the order in which they are tried
+    Routes {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve with an embedded tenant in the place of each upstream: no containers needed
+    Demo {
+        #[arg(long, value_name = "ADDRESS", default_value = demo::LISTEN)]
+        listen: SocketAddr,
+    },
+    /// Ask a running edge whether it lives: exits with 0 or 1
+    Healthcheck {
+        /// Of the edge's admin listener, instead of what the configuration says
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<SocketAddr>,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+/// Does what was asked. False if the answer is no or the configuration is wrong, and then standard
+/// error says why.
+///
+/// # Errors
+/// What keeps the command from its work.
+pub fn execute(arguments: Arguments) -> anyhow::Result<bool> {
+    let given = arguments.config;
+    let path = given.clone().unwrap_or_else(|| CONFIG.into());
+    let coloured = io::stderr().is_terminal();
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&path, coloured, &mut err),
+        Command::Check { path: instead } => {
+            let path = instead.unwrap_or(path);
+            Ok(check::check(&path, &env, coloured, &mut out, &mut err)?)
+        }
+        Command::Routes { json } => {
+            let Some(config) = load(&mut Source::new(path), coloured, &mut err)? else {
+                return Ok(false);
+            };
+            let out = &mut io::BufWriter::new(out.lock());
+            routes::routes(&config, json, out)?;
+            out.flush()?;
+            Ok(true)
+        }
+        Command::Demo { listen } => demo::demo(given.as_deref(), listen, coloured, &mut err),
+        Command::Healthcheck { address } => Ok(healthcheck::healthcheck(address, &path, &mut err)?),
+        Command::Schema => {
+            schema::schema(&mut out)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Where the configuration is unless it is said.
+const CONFIG: &str = "proxy.toml";
+
+/// The configuration, or None, and then `err` has what is wrong with it.
+fn load(source: &mut Source, coloured: bool, err: &mut dyn Write) -> io::Result<Option<Config>> {
+    match source.load(&env) {
+        Ok(config) => Ok(Some(config)),
+        Err(errors) => {
+            writeln!(err, "{}\n", errors.render(coloured))?;
+            let plural = if errors.count() == 1 { "" } else { "s" };
+            let path = source.path().display();
+            writeln!(err, "{path}: {} error{plural}", errors.count())?;
+            Ok(None)
+        }
+    }
+}
+
+/// Serves until told to end. `listening` is called with the edge once its addresses are bound.
+fn serve(
+    config: Config,
+    source: Option<Source>,
+    listening: impl FnOnce(&Edge) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let level = telemetry::init(config.log.format, config.log.level)?;
+    // The control thread's: names, files, signals and the admin listener, but no tenant's traffic.
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    control.block_on(async {
+        let edge = Edge::start(config, level).await?;
+        listening(&edge)?;
+        edge.run(source).await?;
+        Ok(())
+    })
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What the tests of the commands read instead of a file.
+#[cfg(test)]
+fn config(text: &'static str) -> Config {
+    Source::embedded(CONFIG, text).load(&|_| None).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_is_given_before_or_after_the_command() {
+        for arguments in [
+            ["hostler", "--config", "a.toml", "routes"],
+            ["hostler", "routes", "--config", "a.toml"],
+        ] {
+            let parsed = Arguments::parse_from(arguments);
+            assert_eq!(parsed.config, Some("a.toml".into()));
+            assert!(matches!(
+                parsed.command,
+                Some(Command::Routes { json: false })
+            ));
+        }
+    }
+
+    #[test]
+    fn errors_are_counted() {
+        let mut err = Vec::new();
+        let mut source = Source::embedded("x.toml", "lisen = 1\n");
+        assert_eq!(load(&mut source, false, &mut err).unwrap(), None);
+        let err = String::from_utf8(err).unwrap();
+        assert!(err.contains("x.toml:1:1"), "{err}");
+        assert!(err.ends_with("x.toml: 1 error\n"), "{err}");
+    }
+}

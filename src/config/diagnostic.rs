@@ -54,6 +54,7 @@ pub(super) struct Diagnostic {
     /// Further places that belong to it.
     related: Vec<(Span, String)>,
     notes: Vec<String>,
+    absence: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +72,7 @@ impl Diagnostic {
             remedy: remedy.into(),
             related: Vec::new(),
             notes: Vec::new(),
+            absence: false,
         }
     }
 
@@ -82,7 +84,20 @@ impl Diagnostic {
             remedy: String::new(),
             related: Vec::new(),
             notes: Vec::new(),
+            absence: false,
         }
+    }
+
+    /// Something that should be there and isn't; the place is the table that lacks it.
+    pub(super) fn missing(table: Span, message: String, remedy: impl Into<String>) -> Self {
+        Self {
+            absence: true,
+            ..Self::new(table, message, remedy)
+        }
+    }
+
+    pub(super) fn is_absence(&self) -> bool {
+        self.absence
     }
 
     pub(super) fn also(mut self, span: Span, label: impl Into<String>) -> Self {

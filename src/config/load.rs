@@ -23,6 +23,7 @@ use super::{
 /// A load under way: files read so far and what is wrong with them.
 struct Loading<'a> {
     path: &'a Path,
+    embedded: Option<&'static str>,
     env: Env<'a>,
     trace: &'a mut Trace,
     files: Vec<SourceFile>,
@@ -32,10 +33,17 @@ struct Loading<'a> {
     bytes: u64,
 }
 
-/// Reads a file and all that it includes. The trace tells what was looked at, whatever comes of it.
-pub(super) fn load(path: &Path, env: Env<'_>, trace: &mut Trace) -> Result<Config, ConfigErrors> {
+/// Reads a file, or the text that stands for it, and all that it includes. The trace tells what was
+/// looked at, whatever comes of it.
+pub(super) fn load(
+    path: &Path,
+    embedded: Option<&'static str>,
+    env: Env<'_>,
+    trace: &mut Trace,
+) -> Result<Config, ConfigErrors> {
     let mut loading = Loading {
         path,
+        embedded,
         env,
         trace,
         files: Vec::new(),
@@ -145,7 +153,11 @@ impl Loading<'_> {
     fn read(&mut self, path: &Path, wanted_by: Option<Span>) -> Option<u32> {
         let name = path.display().to_string();
         let file = u32::try_from(self.files.len()).ok()?;
-        let bytes = match self.trace.read(path, BYTES_MAX - self.bytes) {
+        let read = match self.embedded {
+            Some(text) if wanted_by.is_none() => Ok(text.into()),
+            _ => self.trace.read(path, BYTES_MAX - self.bytes),
+        };
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.diagnostics.push(unreadable(&name, &error, wanted_by));
@@ -197,10 +209,14 @@ fn unreadable(name: &str, error: &io::Error, wanted_by: Option<Span>) -> Diagnos
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Source, of_text};
+    use super::super::{Source, of_text, raw};
     use super::*;
 
     fn route(name: &str) -> String {
@@ -233,6 +249,39 @@ mod tests {
         let config = Source::new(path).load(&|_| None).unwrap();
         let tenants: Vec<_> = config.routes.iter().map(|route| &*route.tenant).collect();
         assert_eq!(tenants, ["thor", "potter"]);
+    }
+
+    /// Each example of the manual is a file that can be used, and each key stands there.
+    #[test]
+    fn the_manual_is_right() {
+        let manual = include_str!("../../docs/config.md");
+        for block in manual.split("```toml\n").skip(1) {
+            let example = block.split("```").next().unwrap();
+            // Some are lines of a route.
+            let in_route = "[routes.x]\nhosts = \"x\"\n";
+            let text = if example.starts_with("upstream") {
+                format!("{in_route}{example}")
+            } else {
+                example.to_owned()
+            };
+            of_text(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        }
+        for key in [
+            RawConfig::KEYS,
+            raw::RawRoute::KEYS,
+            raw::RawTimeouts::KEYS,
+            raw::RawLimits::KEYS,
+        ]
+        .concat()
+        {
+            let shown = [
+                format!("`{key}`"),
+                format!("[{key}]"),
+                format!("[{key}."),
+                format!(" {key}`"),
+            ];
+            assert!(shown.iter().any(|key| manual.contains(key)), "{key}");
+        }
     }
 
     #[test]
@@ -319,6 +368,48 @@ mod tests {
             errors.contains("listen = \"x${A}\""),
             "the source is shown as it is: {errors}"
         );
+    }
+
+    #[test]
+    fn a_mistake_is_told_once() {
+        let check = |text: &str, expected: &[&str]| {
+            let errors = of_text(text).unwrap_err().to_string();
+            let told: Vec<_> = errors
+                .lines()
+                .filter(|line| line.starts_with("error: "))
+                .collect();
+            assert_eq!(told, expected, "{errors}");
+        };
+        check(
+            "[routes.a]\nhosts = \"a\"\nupsteam = \"http://a:1\"\n",
+            &["error: unknown key `upsteam` in [routes.a]"],
+        );
+        check(
+            "[routes.a]\nhosts = [\"a\",\nupstream = \"http://a:1\"\n",
+            &["error: invalid TOML: unexpected `=` in array"],
+        );
+        check(
+            "[routes.a]\nhosts = \"a\"\nupstream = \"http://a:1\"\n[routes.a]\nhosts = \"b\"\n",
+            &["error: table `a` is defined twice"],
+        );
+        check(
+            "listen = \n",
+            &["error: invalid TOML: string values must be quoted"],
+        );
+    }
+
+    /// The manual shows what is really told.
+    #[test]
+    fn the_manual_shows_errors_as_they_are() {
+        let manual = include_str!("../../docs/config.md");
+        let shown = manual
+            .split("```\n")
+            .find(|block| block.starts_with("error: "))
+            .unwrap();
+        let text = "[routes.thor]\nhosts = [\"thor.polls.local\"]\nupsteam = \"http://thor_web:8000\"\n\n\
+            [routes.potter]\nhosts = [\"thor.polls.local\"]\nupstream = \"http://potter_web\"\n";
+        let errors = load_files(&[("proxy.toml", text)]).unwrap_err();
+        assert_eq!(errors.replace("DIR/", ""), shown.trim_end());
     }
 
     #[test]

@@ -188,6 +188,10 @@ impl fmt::Display for Origin {
 
 /// What a text would mean as a proxy.toml of its own, with an empty environment.
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 pub(crate) fn of_text(text: &str) -> Result<Config, ConfigErrors> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.toml");

@@ -35,7 +35,10 @@ impl Checker<'_> {
             host: value(raw.host).unwrap_or_else(|| defaults.host.clone()),
             request_headers: self.header_edits(raw.request_headers, &defaults.request_headers),
             response_headers: self.header_edits(raw.response_headers, &defaults.response_headers),
-            timeouts: self.timeouts(raw.timeouts.given().unwrap_or_default(), &defaults.timeouts),
+            timeouts: self.timeouts(
+                *raw.timeouts.given().unwrap_or_default(),
+                &defaults.timeouts,
+            ),
         }
     }
 
@@ -49,7 +52,11 @@ impl Checker<'_> {
     }
 
     /// The route's edits, then those of the defaults for headers that the route doesn't name.
-    fn header_edits(&mut self, raw: Field<RawHeaderEdits>, defaults: &HeaderEdits) -> HeaderEdits {
+    fn header_edits(
+        &mut self,
+        raw: Field<Box<RawHeaderEdits>>,
+        defaults: &HeaderEdits,
+    ) -> HeaderEdits {
         let Some(raw) = raw.given() else {
             return defaults.clone();
         };
@@ -110,9 +117,9 @@ impl Checker<'_> {
 /// The keys that `[defaults]` and `[routes.NAME]` have in common.
 pub(super) struct RawPolicy {
     pub(super) host: Field<At<HostHeader>>,
-    pub(super) request_headers: Field<RawHeaderEdits>,
-    pub(super) response_headers: Field<RawHeaderEdits>,
-    pub(super) timeouts: Field<RawTimeouts>,
+    pub(super) request_headers: Field<Box<RawHeaderEdits>>,
+    pub(super) response_headers: Field<Box<RawHeaderEdits>>,
+    pub(super) timeouts: Field<Box<RawTimeouts>>,
 }
 
 impl RawPolicy {

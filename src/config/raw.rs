@@ -52,6 +52,13 @@ macro_rules! tables {
                 }
                 true
             }
+
+            fn meant(&mut self, key: &str) {
+                match key {
+                    $(stringify!($field) if self.$field.is_absent() => self.$field = Field::Wrong,)*
+                    _ => {}
+                }
+            }
         }
 
         impl FromToml for $name {
@@ -147,11 +154,11 @@ tables! {
         #[schemars(extend("default" = "preserve"))]
         host: At<HostHeader>,
         /// Changes to the headers of requests, after those that the edge makes itself.
-        request_headers: RawHeaderEdits,
+        request_headers: Box<RawHeaderEdits>,
         /// Changes to the headers of responses.
-        response_headers: RawHeaderEdits,
+        response_headers: Box<RawHeaderEdits>,
         /// How long the edge waits for an app.
-        timeouts: RawTimeouts,
+        timeouts: Box<RawTimeouts>,
     }
 
     /// A tenant.
@@ -166,11 +173,11 @@ tables! {
         /// The Host that the app is told: `preserve` (as the client sent it), `upstream`, or a host.
         host: At<HostHeader>,
         /// Changes to the headers of requests, after those that the edge makes itself.
-        request_headers: RawHeaderEdits,
+        request_headers: Box<RawHeaderEdits>,
         /// Changes to the headers of responses.
-        response_headers: RawHeaderEdits,
+        response_headers: Box<RawHeaderEdits>,
         /// How long the edge waits for the app.
-        timeouts: RawTimeouts,
+        timeouts: Box<RawTimeouts>,
     }
 
     /// Paths of a route that go elsewhere.

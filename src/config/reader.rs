@@ -87,6 +87,9 @@ pub(super) trait Table: Default {
         place: Place<'_>,
         reader: &mut Reader<'_>,
     ) -> bool;
+
+    /// Notes that a key was given, if by another name, so that nobody says it is missing.
+    fn meant(&mut self, key: &str);
 }
 
 impl<'a> Reader<'a> {
@@ -130,6 +133,9 @@ impl<'a> Reader<'a> {
             };
             if !read.set(key.get_ref(), value, within, self) {
                 self.unknown_key(key, value, place, T::KEYS);
+                if let Some(near) = nearest(key.get_ref(), T::KEYS) {
+                    read.meant(near);
+                }
             }
         }
         read
@@ -223,6 +229,17 @@ impl<T> Field<T> {
 
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
+    }
+}
+
+/// What few routes have is boxed, so that the many others stay small.
+impl<T: FromToml> FromToml for Box<T> {
+    fn from_toml(
+        value: &Spanned<DeValue<'_>>,
+        place: Place<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Option<Self> {
+        T::from_toml(value, place, reader).map(Self::new)
     }
 }
 

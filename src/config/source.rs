@@ -23,6 +23,8 @@ const POLLS_FOR_RENAME: u32 = 1;
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
+    /// Stands for the file at `path`.
+    embedded: Option<&'static str>,
     trace: Trace,
     /// Polls in a row that saw a change and didn't tell it yet.
     waited: u32,
@@ -34,8 +36,19 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            embedded: None,
             trace: Trace::default(),
             waited: 0,
+        }
+    }
+
+    /// A main file that is part of the program, under the name by which its mistakes are told. It
+    /// never changes.
+    #[must_use]
+    pub fn embedded(name: &str, text: &'static str) -> Self {
+        Self {
+            embedded: Some(text),
+            ..Self::new(name)
         }
     }
 
@@ -57,7 +70,7 @@ impl Source {
     pub fn load(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
         self.trace = Trace::default();
         self.waited = 0;
-        load::load(&self.path, env, &mut self.trace)
+        load::load(&self.path, self.embedded, env, &mut self.trace)
     }
 
     /// Whether the files differ from what the last load saw. Costs a `stat` per file and a listing
@@ -109,6 +122,10 @@ impl Source {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
 mod tests {
     use std::{
         fs,

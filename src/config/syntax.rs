@@ -9,6 +9,9 @@ use toml::{
 
 use super::diagnostic::{Diagnostic, SourceFile, Span, line_start};
 
+/// A file that isn't TOML at all has one in every line.
+const ERRORS_MAX: usize = 1000;
+
 /// Parses a file. What follows a mistake is still in the tree, so that its mistakes are found too.
 /// Lines that aren't TOML are told apart from keys and tables that are given twice.
 pub(super) fn parse<'t>(
@@ -18,18 +21,17 @@ pub(super) fn parse<'t>(
     broken: &mut Vec<Diagnostic>,
 ) -> Spanned<DeTable<'t>> {
     let (tree, errors) = DeTable::parse_recoverable(text);
-    let mut told_line = None;
+    let mut told_lines = HashSet::new();
     let mut doubled_header = None;
-    for error in errors {
+    for error in errors.into_iter().take(ERRORS_MAX) {
         let range = error.span().unwrap_or(0..0);
         let line = line_start(text, range.start);
         let header = header_before(text, line);
         // After one mistake in a line the rest of it makes little sense, and the keys below a table's
         // second header are doubled because it is.
-        if told_line == Some(line) || (header.is_some() && doubled_header == header) {
+        if (header.is_some() && doubled_header == header) || !told_lines.insert(line) {
             continue;
         }
-        told_line = Some(line);
         let span = Span::new(file, range);
         if error.message() == "duplicate key" {
             if header == Some(line) {
@@ -43,7 +45,8 @@ pub(super) fn parse<'t>(
     tree
 }
 
-/// Takes out what is said of lines that aren't TOML: it is about what the parser made up for them.
+/// Takes out what is said of lines that aren't TOML, since it is about what the parser made up for
+/// them, and what is missed in their tables, since it may stand in them.
 pub(super) fn drop_echoes(
     diagnostics: &mut Vec<Diagnostic>,
     broken: &[Diagnostic],
@@ -55,9 +58,20 @@ pub(super) fn drop_echoes(
         Some((span.file, line_start(text, span.start as usize)))
     };
     let lines: HashSet<_> = broken.iter().filter_map(line).collect();
-    if !lines.is_empty() {
-        diagnostics.retain(|diagnostic| line(diagnostic).is_none_or(|line| !lines.contains(&line)));
+    if lines.is_empty() {
+        return;
     }
+    let header = |&(file, line): &(u32, usize)| {
+        let text = &files.get(file as usize)?.text;
+        Some((file, header_before(text, line)?))
+    };
+    let headers: HashSet<_> = lines.iter().filter_map(header).collect();
+    diagnostics.retain(|diagnostic| {
+        let Some(line) = line(diagnostic) else {
+            return true;
+        };
+        !(lines.contains(&line) || diagnostic.is_absence() && headers.contains(&line))
+    });
 }
 
 fn invalid(span: Span, error: &Error) -> Diagnostic {

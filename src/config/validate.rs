@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     hash::Hash,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use foldhash::fast::RandomState;
 
 use super::{
     Address, Config, EdgeLimits, Log, LogFormat, LogLevel, Origin, Path, Policy, Route, Upstream,
@@ -222,31 +224,66 @@ impl Checker<'_> {
         named: impl Iterator<Item = (At<Tenant>, RawRoute)>,
         defaults: Policy,
     ) -> Vec<Route> {
-        let mut tenants = HashMap::new();
-        let mut hosts = HashMap::new();
         let mut policies = Policies::new(defaults);
-        let mut routes = Vec::with_capacity(named.size_hint().0);
+        let mut routes = Vec::new();
+        let mut tenant_spans = Vec::new();
+        let mut host_spans = Vec::new();
         for (tenant, raw) in named {
-            if let Some(first) = tenants.insert(tenant.value.clone(), tenant.span) {
-                let message = format!("tenant `{}` is defined twice", tenant.value.0);
-                let diagnostic = Diagnostic::new(tenant.span, message, "rename it or take it out");
+            tenant_spans.push(tenant.span);
+            routes.push(self.route(tenant, raw, &mut host_spans, &mut policies));
+        }
+        self.distinct_tenants(&routes, &tenant_spans);
+        self.distinct_hosts(&routes, &host_spans);
+        routes
+    }
+
+    fn distinct_tenants(&mut self, routes: &[Route], spans: &[Span]) {
+        let mut taken = HashMap::with_capacity_and_hasher(routes.len(), RandomState::default());
+        for (route, span) in routes.iter().zip(spans) {
+            let tenant = &route.tenant;
+            if let Some(first) = taken.insert(tenant, *span) {
+                let message = format!("tenant `{tenant}` is defined twice");
+                let diagnostic = Diagnostic::new(*span, message, "rename it or take it out");
                 self.tell(diagnostic.also(first, "here first"));
             }
-            routes.push(self.route(tenant, raw, &mut hosts, &mut policies));
         }
-        routes
+    }
+
+    /// A host leads to one tenant. The spans are of all hosts of all routes, in their order.
+    fn distinct_hosts(&mut self, routes: &[Route], spans: &[Span]) {
+        let mut taken: HashMap<_, (Span, &Arc<str>), _> =
+            HashMap::with_capacity_and_hasher(spans.len(), RandomState::default());
+        let hosts = routes
+            .iter()
+            .flat_map(|route| route.hosts.iter().map(move |host| (host, &route.tenant)));
+        for ((host, tenant), span) in hosts.zip(spans) {
+            let Some((first, owner)) = taken.insert(host, (*span, tenant)) else {
+                continue;
+            };
+            taken.insert(host, (first, owner));
+            let (message, remedy) = if Arc::ptr_eq(owner, tenant) {
+                let message = format!("host `{host}` is in the list twice");
+                (message, "take one of them out")
+            } else {
+                let message = format!("host `{host}` belongs to two routes");
+                (message, "a host leads to one tenant: take it out of one")
+            };
+            let label = format!("here first, of route `{owner}`");
+            self.tell(Diagnostic::new(*span, message, remedy).also(first, label));
+        }
     }
 
     fn route(
         &mut self,
         tenant: At<Tenant>,
         raw: RawRoute,
-        taken: &mut HashMap<HostPattern, (Span, Arc<str>)>,
+        host_spans: &mut Vec<Span>,
         policies: &mut Policies,
     ) -> Route {
         let name: Arc<str> = tenant.value.0.into();
-        let hosts = self.hosts(raw.hosts, &name, tenant.span, taken);
-        let upstream = self.upstream(raw.upstream, &format!("route `{name}`"), tenant.span);
+        let hosts = self.hosts(raw.hosts, &name, tenant.span, host_spans);
+        let of = format_args!("route `{name}`");
+        let upstream = self.upstream(raw.upstream, of, tenant.span);
         let paths = self.paths(raw.paths);
         let own = RawPolicy {
             host: raw.host,
@@ -272,14 +309,18 @@ impl Checker<'_> {
     fn hosts(
         &mut self,
         field: Field<Many<HostPattern>>,
-        tenant: &Arc<str>,
+        tenant: &str,
         header: Span,
-        taken: &mut HashMap<HostPattern, (Span, Arc<str>)>,
+        spans: &mut Vec<Span>,
     ) -> Vec<HostPattern> {
-        let example = format!("`hosts = [\"{tenant}.example.com\"]`");
+        let example = format_args!("`hosts = [\"{tenant}.example.com\"]`");
         if field.is_absent() {
             let message = format!("route `{tenant}` has no `hosts`");
-            self.tell(Diagnostic::new(header, message, format!("add {example}")));
+            self.tell(Diagnostic::missing(
+                header,
+                message,
+                format!("add {example}"),
+            ));
         }
         let Some(many) = field.given() else {
             return Vec::new();
@@ -292,36 +333,24 @@ impl Checker<'_> {
                 format!("write {example}"),
             ));
         }
-        let mut hosts = Vec::with_capacity(many.items.len());
-        for At { value: host, span } in many.items {
-            if let Some((first, owner)) = taken.get(&host) {
-                let (message, remedy) = if owner == tenant {
-                    (
-                        format!("host `{host}` is in the list twice"),
-                        "take one of them out",
-                    )
-                } else {
-                    (
-                        format!("host `{host}` belongs to two routes"),
-                        "a host leads to one tenant: take it out of one",
-                    )
-                };
-                let diagnostic = Diagnostic::new(span, message, remedy);
-                let label = format!("here first, of route `{owner}`");
-                self.diagnostics.push(diagnostic.also(*first, label));
-            } else {
-                taken.insert(host.clone(), (span, Arc::clone(tenant)));
-            }
-            hosts.push(host);
-        }
-        hosts
+        spans.extend(many.items.iter().map(|item| item.span));
+        many.items.into_iter().map(|item| item.value).collect()
     }
 
-    fn upstream(&mut self, field: Field<Many<Origin>>, of: &str, header: Span) -> Upstream {
+    fn upstream(
+        &mut self,
+        field: Field<Many<Origin>>,
+        of: fmt::Arguments<'_>,
+        header: Span,
+    ) -> Upstream {
         let example = "`upstream = \"http://thor_web:8000\"`";
         if field.is_absent() {
             let message = format!("{of} has no `upstream`");
-            self.tell(Diagnostic::new(header, message, format!("add {example}")));
+            self.tell(Diagnostic::missing(
+                header,
+                message,
+                format!("add {example}"),
+            ));
         }
         let Some(many) = field.given() else {
             return Upstream {
@@ -364,7 +393,7 @@ impl Checker<'_> {
                 let diagnostic = Diagnostic::new(prefix.span, message, "take one of them out");
                 self.tell(diagnostic.also(first, "here first"));
             }
-            let upstream = self.upstream(raw.upstream, "a path", span);
+            let upstream = self.upstream(raw.upstream, format_args!("a path"), span);
             let strip = value(raw.strip).unwrap_or(false);
             paths.extend(prefix.map(|prefix| Path {
                 prefix: prefix.value,

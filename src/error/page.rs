@@ -95,7 +95,7 @@ impl Form {
         }
     }
 
-    fn content_type(self) -> HeaderValue {
+    pub(crate) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Text => "text/plain; charset=utf-8",
             Self::Json => "application/json",

@@ -1,14 +1,14 @@
 //! What is known of one request. Dropping it writes the request's one log line, so no way out of the code can
 //! forget to.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
 use super::access_log::Line;
 use crate::{
-    error::ProxyError,
+    error::{Fault, ProxyError},
     session::{Peer, Session},
     snapshot::Route,
     upstream::{Connection, Upstream, exchange::Failure},
@@ -36,7 +36,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn begin(session: &Rc<Session>, method: &Method, uri: &Uri, host: Option<&HeaderValue>) -> Box<Self> {
+    pub(crate) fn begin(
+        session: &Rc<Session>,
+        method: &Method,
+        uri: &Uri,
+        host: Option<&HeaderValue>,
+    ) -> Box<Self> {
         session.begin_request();
         Box::new(Self {
             session: Rc::clone(session),
@@ -98,6 +103,10 @@ impl Record {
     /// The edge answers instead of the app.
     pub(crate) fn failed(&mut self, error: &ProxyError) {
         self.status = error.status().as_u16();
+        self.went_wrong(error);
+    }
+
+    fn went_wrong(&mut self, error: &ProxyError) {
         self.error = Some(error.label());
         tracing::debug!(
             tenant = self.route.as_ref().map(|route| &*route.tenant),
@@ -108,21 +117,37 @@ impl Record {
         );
     }
 
-    /// The response was cut off after its head.
-    pub(crate) fn cut(&mut self, failure: &Failure) {
-        self.error = Some(match failure {
-            Failure::ClientBody(_) | Failure::ClientTimeout => CLIENT_GONE,
-            _ => "aborted",
-        });
-        tracing::debug!(request_id = %self.request_id, ?failure, "response cut short");
+    /// The response was cut off after its head; the status is out, so this is for the log alone.
+    pub(crate) fn cut(mut self: Box<Self>, failure: &Failure) {
+        let after = self
+            .route
+            .as_ref()
+            .map_or(Duration::ZERO, |route| route.policy.timeouts.idle);
+        let error = match failure {
+            Failure::ClientBody(_) | Failure::ClientTimeout => ProxyError::ClientGone,
+            Failure::UpstreamTimeout => ProxyError::IdleTimeout { after },
+            Failure::Closed(_)
+            | Failure::InvalidHead(_)
+            | Failure::InvalidBody(_)
+            | Failure::UnaskedUpgrade
+            | Failure::TooManyInterim => ProxyError::Aborted {
+                fault: Fault::Upstream,
+                cause: Some(failure.to_string().into()),
+            },
+        };
+        self.went_wrong(&error);
     }
 
     /// A tunnel ended otherwise than by both sides closing it.
-    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: &std::io::Error) {
-        self.error = Some(match error.kind() {
-            std::io::ErrorKind::TimedOut => "idle_timeout",
-            _ => "aborted",
-        });
+    pub(crate) fn tunnel_failed(mut self: Box<Self>, error: io::Error, idle: Duration) {
+        let error = match error.kind() {
+            io::ErrorKind::TimedOut => ProxyError::IdleTimeout { after: idle },
+            _ => ProxyError::Aborted {
+                fault: Fault::Upstream,
+                cause: Some(error.into()),
+            },
+        };
+        self.went_wrong(&error);
     }
 
     /// The upstream connection may carry another request.
@@ -143,9 +168,13 @@ impl Record {
 /// A connection whose head hyper could not read, and has answered itself where it could.
 pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
     let refusal = if error.is_parse_too_large() {
-        ProxyError::HeadersTooLarge { bytes_max: session.worker().limits().headers_bytes_max }
+        ProxyError::HeadersTooLarge {
+            bytes_max: session.worker().limits().headers_bytes_max,
+        }
     } else if error.is_parse() {
-        ProxyError::BadRequest { because: "is not HTTP" }
+        ProxyError::BadRequest {
+            because: "is not HTTP",
+        }
     } else {
         return;
     };
@@ -156,7 +185,11 @@ pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
 /// A connection that took too long over a head.
 pub(crate) fn head_timed_out(session: &Session) {
     let after = session.worker().limits().header_read;
-    turned_away(session.worker(), session.peer(), &ProxyError::HeaderTimeout { after });
+    turned_away(
+        session.worker(),
+        session.peer(),
+        &ProxyError::HeaderTimeout { after },
+    );
 }
 
 /// The line of a request that was never read.

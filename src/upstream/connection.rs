@@ -34,7 +34,15 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: Stream, endpoint: Rc<str>, origin: usize) -> Self {
-        Self { stream, input: BytesMut::new(), output: Vec::with_capacity(1024), sent: 0, written: 0, endpoint, origin }
+        Self {
+            stream,
+            input: BytesMut::new(),
+            output: Vec::with_capacity(1024),
+            sent: 0,
+            written: 0,
+            endpoint,
+            origin,
+        }
     }
 
     pub(crate) fn endpoint(&self) -> &Rc<str> {
@@ -79,7 +87,11 @@ impl Connection {
     }
 
     /// Writes out what stands in `output`, then `data`, in as few system calls as the socket takes.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<()>> {
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+    ) -> Poll<io::Result<()>> {
         loop {
             let framing = &self.output[self.sent..];
             let stream = Pin::new(&mut self.stream);
@@ -87,9 +99,9 @@ impl Connection {
                 (true, true) => return Poll::Ready(Ok(())),
                 (false, true) => ready!(stream.poll_write(cx, framing))?,
                 (true, false) => ready!(stream.poll_write(cx, data))?,
-                (false, false) => {
-                    ready!(stream.poll_write_vectored(cx, &[IoSlice::new(framing), IoSlice::new(data)]))?
-                }
+                (false, false) => ready!(
+                    stream.poll_write_vectored(cx, &[IoSlice::new(framing), IoSlice::new(data)])
+                )?,
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

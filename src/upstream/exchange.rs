@@ -4,7 +4,7 @@
 //! happened and how far things had got; whether to try again is decided by `forward`.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -60,14 +60,38 @@ pub(crate) enum Failure {
     ClientBody(hyper::Error),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(error) => error.fmt(f),
+            Self::InvalidHead(error) => error.fmt(f),
+            Self::InvalidBody(error) => error.fmt(f),
+            Self::UnaskedUpgrade => f.write_str("101 without an upgrade being asked for"),
+            Self::TooManyInterim => f.write_str("interim responses without end"),
+            Self::UpstreamTimeout => f.write_str("the app stood still"),
+            Self::ClientTimeout => f.write_str("the client stood still"),
+            Self::ClientBody(error) => error.fmt(f),
+        }
+    }
+}
+
 impl Exchange {
     /// Over a connection whose head buffer holds the request's head.
-    pub(crate) fn new(mut connection: Connection, mut upload: Option<Upload>, timeouts: Timeouts, session: &Session) -> Self {
+    pub(crate) fn new(
+        mut connection: Connection,
+        mut upload: Option<Upload>,
+        timeouts: Timeouts,
+        session: &Session,
+    ) -> Self {
         match &mut upload {
             None => session.deadline().set(timeouts.response),
             Some(upload) => {
                 upload.restart(connection.framing());
-                session.deadline().set(if upload.waits { CONTINUE_WAIT } else { timeouts.idle });
+                session.deadline().set(if upload.waits {
+                    CONTINUE_WAIT
+                } else {
+                    timeouts.idle
+                });
             }
         }
         Self {
@@ -99,7 +123,11 @@ impl Exchange {
                 match parsed.map_err(Failure::InvalidHead)? {
                     Some(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                         let proper = upgrade_asked && head.upgrade.is_some();
-                        return Poll::Ready(if proper { Ok(head) } else { Err(Failure::UnaskedUpgrade) });
+                        return Poll::Ready(if proper {
+                            Ok(head)
+                        } else {
+                            Err(Failure::UnaskedUpgrade)
+                        });
                     }
                     Some(head) if head.status.is_informational() => {
                         self.interim(head.status, session)?;
@@ -118,7 +146,9 @@ impl Exchange {
                 }
             }
             match self.connection.poll_read_head(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into()))),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into())));
+                }
                 Poll::Ready(Ok(_)) if !self.answered => {
                     self.answered = true;
                     headers.clear();
@@ -147,7 +177,9 @@ impl Exchange {
         loop {
             match self.download.decode(&mut self.connection.input) {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::More) => {}
                 Err(error) => return Poll::Ready(Some(Err(Failure::InvalidBody(error)))),
@@ -228,14 +260,19 @@ impl Exchange {
                 sent
             }
             None if self.connection.is_flushed() => return Ok(()),
-            None => self.connection.poll_send(cx, &mut Bytes::new()).map_err(UploadError::Upstream),
+            None => self
+                .connection
+                .poll_send(cx, &mut Bytes::new())
+                .map_err(UploadError::Upstream),
         };
         match sent {
             Poll::Ready(Ok(())) => {
                 self.upload = None;
                 session.deadline().set(self.timeouts.response);
             }
-            Poll::Pending if self.connection.written() > before => session.deadline().set(self.timeouts.idle),
+            Poll::Pending if self.connection.written() > before => {
+                session.deadline().set(self.timeouts.idle)
+            }
             Poll::Pending => {}
             Poll::Ready(Err(UploadError::Client(error))) => return Err(Failure::ClientBody(error)),
             Poll::Ready(Err(UploadError::Upstream(error))) if self.connection.written() == 0 => {
@@ -282,7 +319,9 @@ impl Exchange {
     /// Who is to blame when nothing moves: the client, if it is its bytes that are missing.
     fn stalled(&self) -> Failure {
         match &self.upload {
-            Some(upload) if !upload.abandoned && self.connection.is_flushed() && upload.data.is_empty() => {
+            Some(upload)
+                if !upload.abandoned && self.connection.is_flushed() && upload.data.is_empty() =>
+            {
                 Failure::ClientTimeout
             }
             _ => Failure::UpstreamTimeout,
@@ -338,14 +377,24 @@ impl Upload {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Connection, session: &Session) -> Poll<Result<(), UploadError>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        session: &Session,
+    ) -> Poll<Result<(), UploadError>> {
         if self.abandoned {
             return Poll::Pending;
         }
         loop {
             let more = self.data.is_empty() && !self.ended && !self.waits;
             // Before the head is sent, so that a small body goes out in the same packet.
-            let pulled = if more { self.poll_pull(cx, connection, session).map_err(UploadError::Client)? } else { Poll::Ready(()) };
+            let pulled = if more {
+                self.poll_pull(cx, connection, session)
+                    .map_err(UploadError::Client)?
+            } else {
+                Poll::Ready(())
+            };
             ready!(connection.poll_send(cx, &mut self.data)).map_err(UploadError::Upstream)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
@@ -357,7 +406,12 @@ impl Upload {
     }
 
     /// Takes the next piece from the client and puts its framing before it.
-    fn poll_pull(&mut self, cx: &mut Context<'_>, connection: &mut Connection, session: &Session) -> Result<Poll<()>, hyper::Error> {
+    fn poll_pull(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        session: &Session,
+    ) -> Result<Poll<()>, hyper::Error> {
         let chunked = self.length == BodyLength::Chunked;
         if std::mem::take(&mut self.in_chunk) {
             connection.framing().extend_from_slice(request::CHUNK_END);
@@ -390,8 +444,12 @@ impl Upload {
         self.ended = true;
         if self.length == BodyLength::Chunked {
             let trailers = trailers.map(|trailers| {
-                let allowed = trailers.iter().filter(|(name, _)| headers::may_be_trailer(name));
-                allowed.map(|(name, value)| (name.clone(), value.clone())).collect()
+                let allowed = trailers
+                    .iter()
+                    .filter(|(name, _)| headers::may_be_trailer(name));
+                allowed
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect()
             });
             request::last_chunk(connection.framing(), trailers.as_ref());
         }

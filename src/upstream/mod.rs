@@ -88,7 +88,9 @@ impl Upstream {
 
     /// The Host that an origin goes by.
     pub(crate) fn authority(&self, origin: usize) -> &str {
-        self.authorities.get(origin).map_or("", |authority| authority)
+        self.authorities
+            .get(origin)
+            .map_or("", |authority| authority)
     }
 
     /// A new connection to one of the origins, in turn; where one can't be had the next address is tried.
@@ -130,8 +132,14 @@ impl Origin {
         match self {
             Self::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
             Self::Http { host, port } => match resolver.resolve(host).await {
-                Ok(found) => Ok(found.into_iter().map(|ip: IpAddr| Address::Tcp((ip, *port).into())).collect()),
-                Err(error) => Err(DialError::Unresolved { name: host.clone(), error }),
+                Ok(found) => Ok(found
+                    .into_iter()
+                    .map(|ip: IpAddr| Address::Tcp((ip, *port).into()))
+                    .collect()),
+                Err(error) => Err(DialError::Unresolved {
+                    name: host.clone(),
+                    error,
+                }),
             },
         }
     }

@@ -49,7 +49,10 @@ impl Pool {
         }
         let idle = self.idle.entry(upstream).or_default();
         if idle.len() < PER_UPSTREAM_MAX {
-            idle.push(Idle { connection, since: now });
+            idle.push(Idle {
+                connection,
+                since: now,
+            });
             self.total += 1;
         }
     }
@@ -74,5 +77,8 @@ fn is_young(since: u64, now: u64) -> bool {
 
 /// An idle connection has nothing to say: anything to be read is its end, or bytes that nobody asked for.
 fn is_quiet(connection: &Connection) -> bool {
-    connection.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+    connection
+        .stream
+        .poll_read_ready(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
 }

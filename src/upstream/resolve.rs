@@ -59,19 +59,27 @@ impl Resolver {
             }
         };
         builder.options_mut().cache_size = 0;
-        Ok(Self { hickory: Arc::new(builder.build()?), control })
+        Ok(Self {
+            hickory: Arc::new(builder.build()?),
+            control,
+        })
     }
 
     /// The addresses of `host` now, which may be a literal one.
     pub(crate) async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
-        let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let literal = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
         if let Ok(address) = literal.parse() {
             return Ok(vec![address]);
         }
         // `from_ascii` takes the underscores that container names have; parsing by IDNA would not.
         let name = Name::from_ascii(host).map_err(|_| Unresolved::NotAName)?;
         let hickory = Arc::clone(&self.hickory);
-        let lookup = self.control.spawn(async move { hickory.lookup_ip(name).await });
+        let lookup = self
+            .control
+            .spawn(async move { hickory.lookup_ip(name).await });
         match lookup.await {
             Ok(Ok(answer)) => Ok(answer.iter().collect()),
             Ok(Err(error)) => Err(Unresolved::Lookup(error)),

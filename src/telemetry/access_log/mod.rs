@@ -88,11 +88,6 @@ impl AccessLog {
         }
     }
 
-    /// Lines lost since the start: the writer was behind, or the output failed.
-    pub(crate) fn lines_lost(&self) -> u64 {
-        self.queue.0.lines_lost.load(Ordering::Relaxed)
-    }
-
     /// Waits, for a bounded time, until everything that was handed over is written. What is handed
     /// over from now on is lost.
     pub(crate) fn finish(self) {
@@ -358,7 +353,7 @@ mod tests {
         for _ in 0..QUEUE_BATCHES_MAX + 7 {
             flush_one();
         }
-        assert_eq!(log.lines_lost(), 7);
+        assert_eq!(lines_lost(&log), 7);
         drop(release);
         log.finish();
     }
@@ -379,11 +374,11 @@ mod tests {
         batch.push(&Line::example());
         batch.flush();
         lines.recv().unwrap();
-        assert_eq!(log.lines_lost(), 3);
+        assert_eq!(lines_lost(&log), 3);
         log.clone().finish();
         batch.push(&Line::example());
         batch.flush();
-        assert_eq!(log.lines_lost(), 4, "after the end");
+        assert_eq!(lines_lost(&log), 4, "after the end");
     }
 
     #[test]
@@ -455,5 +450,9 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    fn lines_lost(log: &AccessLog) -> u64 {
+        log.queue.0.lines_lost.load(Ordering::Relaxed)
     }
 }

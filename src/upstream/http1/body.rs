@@ -126,7 +126,11 @@ impl BodyDecoder {
                     if *left == 0 {
                         *chunk = Chunk::DataEnd;
                     }
-                    return Ok(if data.is_empty() { Decoded::More } else { Decoded::Data(data) });
+                    return Ok(if data.is_empty() {
+                        Decoded::More
+                    } else {
+                        Decoded::Data(data)
+                    });
                 }
                 Chunk::DataEnd => match buffer.as_ref() {
                     [b'\r', b'\n', ..] => {
@@ -141,7 +145,11 @@ impl BodyDecoder {
                         return Ok(Decoded::More);
                     };
                     *self = Self::Empty;
-                    return Ok(if trailers.is_empty() { Decoded::End } else { Decoded::Trailers(trailers) });
+                    return Ok(if trailers.is_empty() {
+                        Decoded::End
+                    } else {
+                        Decoded::Trailers(trailers)
+                    });
                 }
             }
         }
@@ -150,7 +158,9 @@ impl BodyDecoder {
 }
 
 fn take(buffer: &mut BytesMut, most: u64) -> Bytes {
-    let len = usize::try_from(most).unwrap_or(usize::MAX).min(buffer.len());
+    let len = usize::try_from(most)
+        .unwrap_or(usize::MAX)
+        .min(buffer.len());
     buffer.split_to(len).freeze()
 }
 
@@ -160,13 +170,24 @@ fn chunk_size(buffer: &mut BytesMut) -> Result<Option<u64>, InvalidBody> {
     let window = &buffer[..buffer.len().min(SIZE_LINE_BYTES_MAX)];
     let Some(end) = window.iter().position(|&byte| byte == b'\n') else {
         let full = window.len() == SIZE_LINE_BYTES_MAX;
-        return if full { Err(InvalidBody::ChunkSize) } else { Ok(None) };
+        return if full {
+            Err(InvalidBody::ChunkSize)
+        } else {
+            Ok(None)
+        };
     };
-    let line = window[..end].strip_suffix(b"\r").ok_or(InvalidBody::ChunkSize)?;
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let line = window[..end]
+        .strip_suffix(b"\r")
+        .ok_or(InvalidBody::ChunkSize)?;
+    let digits = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
     let valid = (1..=15).contains(&digits)
         && line.get(digits).is_none_or(|&byte| byte == b';')
-        && line[digits..].iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        && line[digits..]
+            .iter()
+            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
     if !valid {
         return Err(InvalidBody::ChunkSize);
     }
@@ -188,7 +209,8 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, InvalidBody> {
     };
     let mut trailers = HeaderMap::new();
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| InvalidBody::Trailers)?;
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| InvalidBody::Trailers)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| InvalidBody::Trailers)?;
         if headers::may_be_trailer(&name) {
             trailers.append(name, value);
@@ -204,15 +226,17 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `wire` in pieces cut at `cuts`; what came out, and what was left over.
-    fn decode(
-        mut decoder: BodyDecoder,
-        wire: &[u8],
-        cuts: &[usize],
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), InvalidBody> {
+    /// The body, what followed it as trailers, and what was left over.
+    type Read = Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), InvalidBody>;
+
+    /// Feeds `wire` in pieces cut at `cuts`.
+    fn decode(mut decoder: BodyDecoder, wire: &[u8], cuts: &[usize]) -> Read {
         let mut buffer = BytesMut::new();
         let (mut body, mut trailers, mut from) = (Vec::new(), None, 0);
-        let ends = cuts.iter().map(|cut| cut % (wire.len() + 1)).chain([wire.len()]);
+        let ends = cuts
+            .iter()
+            .map(|cut| cut % (wire.len() + 1))
+            .chain([wire.len()]);
         let mut ends: Vec<usize> = ends.collect();
         ends.sort_unstable();
         for end in ends {
@@ -232,7 +256,7 @@ mod tests {
         Ok((body, trailers, buffer.to_vec()))
     }
 
-    fn chunked(wire: &[u8]) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), InvalidBody> {
+    fn chunked(wire: &[u8]) -> Read {
         decode(BodyDecoder::chunked(), wire, &[])
     }
 
@@ -268,22 +292,32 @@ mod tests {
     #[test]
     fn extensions_are_dropped_and_what_follows_is_left() {
         let (body, trailers, left) = chunked(b"5;name=\"v\"\r\nhello\r\n0\r\n\r\nHTTP").unwrap();
-        assert_eq!((&body[..], trailers, &left[..]), (&b"hello"[..], None, &b"HTTP"[..]));
+        assert_eq!(
+            (&body[..], trailers, &left[..]),
+            (&b"hello"[..], None, &b"HTTP"[..])
+        );
     }
 
     #[test]
     fn trailers_come_through_but_those_that_frame_or_route_do_not() {
-        let wire = b"0\r\nDigest: a\r\nContent-Length: 3\r\nHost: potter\r\nTransfer-Encoding: x\r\n\r\n";
+        let wire =
+            b"0\r\nDigest: a\r\nContent-Length: 3\r\nHost: potter\r\nTransfer-Encoding: x\r\n\r\n";
         let (_, trailers, _) = chunked(wire).unwrap();
         let trailers = trailers.unwrap();
-        assert_eq!((trailers.len(), trailers["digest"].as_bytes()), (1, &b"a"[..]));
+        assert_eq!(
+            (trailers.len(), trailers["digest"].as_bytes()),
+            (1, &b"a"[..])
+        );
     }
 
     #[test]
     fn a_length_is_kept_to() {
         let (body, _, left) = decode(BodyDecoder::Length(3), b"abcdef", &[]).unwrap();
         assert_eq!((&body[..], &left[..]), (&b"abc"[..], &b"def"[..]));
-        assert_eq!(decode(BodyDecoder::Length(7), b"abcdef", &[]), Err(InvalidBody::Truncated));
+        assert_eq!(
+            decode(BodyDecoder::Length(7), b"abcdef", &[]),
+            Err(InvalidBody::Truncated)
+        );
     }
 
     proptest! {

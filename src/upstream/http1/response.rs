@@ -46,7 +46,9 @@ impl fmt::Display for InvalidHead {
             Self::Status => f.write_str("response status is out of range"),
             Self::Field => f.write_str("response has a field that is not valid"),
             Self::ContentLength => f.write_str("response has no single valid Content-Length"),
-            Self::TransferEncoding => f.write_str("response has a Transfer-Encoding other than chunked"),
+            Self::TransferEncoding => {
+                f.write_str("response has a Transfer-Encoding other than chunked")
+            }
         }
     }
 }
@@ -59,7 +61,8 @@ pub(crate) fn parse(
     method: &Method,
     headers: &mut HeaderMap,
 ) -> Result<Option<ResponseHead>, InvalidHead> {
-    let mut fields = [const { std::mem::MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
+    let mut fields =
+        [const { std::mem::MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
         &mut response,
@@ -72,7 +75,9 @@ pub(crate) fn parse(
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(InvalidHead::TooLarge),
         Err(error) => return Err(InvalidHead::Grammar(error)),
     };
-    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(InvalidHead::Status)?;
     let http11 = response.version == Some(1);
 
@@ -82,7 +87,9 @@ pub(crate) fn parse(
         let from = text.as_ptr() as usize - start;
         from..from + text.len()
     };
-    let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    let reason = response
+        .reason
+        .filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.map(|reason| span(reason.as_bytes()));
     let mut spans = [const { (0..0, 0..0) }; FIELDS_MAX];
     let count = response.headers.len();
@@ -91,45 +98,58 @@ pub(crate) fn parse(
     }
 
     let bytes = buffer.split_to(len).freeze();
-    let mut framing = Framing::default();
-    let mut options = ConnectionOptions::default();
-    let mut upgrade = None;
+    let mut fields = Fields::default();
     for (name, value) in &spans[..count] {
         let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| InvalidHead::Field)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
             .map_err(|_| InvalidHead::Field)?;
-        match name {
-            header::CONTENT_LENGTH => framing.length(&value)?,
-            header::TRANSFER_ENCODING => {
-                framing.transfer_encoding(&value, http11)?;
-                continue;
-            }
-            header::CONNECTION => {
-                options.read(&value);
-                continue;
-            }
-            header::UPGRADE => {
-                upgrade = Some(value);
-                continue;
-            }
-            _ if headers::is_hop_by_hop(&name) => continue,
-            _ => {}
-        }
-        if name != header::CONTENT_LENGTH || !headers.contains_key(header::CONTENT_LENGTH) {
-            headers.append(name, value);
-        }
+        fields.take(name, value, http11, headers)?;
     }
-    options.remove_nominated(headers);
+    fields.options.remove_nominated(headers);
 
-    let body = framing.decoder(method, status)?;
+    let body = fields.framing.decoder(method, status)?;
     Ok(Some(ResponseHead {
-        keep_alive: options.keep_alive(http11) && !matches!(body, BodyDecoder::UntilClose),
-        upgrade: upgrade.filter(|_| options.upgrade()),
+        keep_alive: fields.options.keep_alive(http11) && body != BodyDecoder::UntilClose,
+        upgrade: fields.upgrade.filter(|_| fields.options.upgrade()),
         reason: reason.map(|reason| bytes.slice(reason)),
         headers: std::mem::take(headers),
         status,
         body,
     }))
+}
+
+/// The fields of a head, sorted into those that concern this connection and those that go on.
+#[derive(Debug, Default)]
+struct Fields {
+    framing: Framing,
+    options: ConnectionOptions,
+    upgrade: Option<HeaderValue>,
+}
+
+impl Fields {
+    fn take(
+        &mut self,
+        name: HeaderName,
+        value: HeaderValue,
+        http11: bool,
+        onward: &mut HeaderMap,
+    ) -> Result<(), InvalidHead> {
+        match name {
+            header::CONTENT_LENGTH => {
+                if self.framing.length(&value)? {
+                    onward.append(name, value);
+                }
+            }
+            header::TRANSFER_ENCODING => self.framing.transfer_encoding(&value, http11)?,
+            header::CONNECTION => self.options.read(&value),
+            header::UPGRADE => self.upgrade = Some(value),
+            _ if headers::is_hop_by_hop(&name) => {}
+            _ => {
+                onward.append(name, value);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the fields say about where the body ends (RFC 9112 §6.3).
@@ -140,13 +160,14 @@ struct Framing {
 }
 
 impl Framing {
-    fn length(&mut self, value: &HeaderValue) -> Result<(), InvalidHead> {
+    /// Whether it is the first; more that say the same are dropped.
+    fn length(&mut self, value: &HeaderValue) -> Result<bool, InvalidHead> {
         let length = content_length(value.as_bytes()).ok_or(InvalidHead::ContentLength)?;
-        if self.length.is_some_and(|other| other != length) {
-            return Err(InvalidHead::ContentLength);
+        match self.length.replace(length) {
+            None => Ok(true),
+            Some(same) if same == length => Ok(false),
+            Some(_) => Err(InvalidHead::ContentLength),
         }
-        self.length = Some(length);
-        Ok(())
     }
 
     /// Only `chunked`, once, and only from HTTP/1.1 (RFC 9112 §6.1): anything else can't be delimited with certainty.
@@ -181,6 +202,169 @@ fn content_length(value: &[u8]) -> Option<u64> {
         return None;
     }
     value.iter().try_fold(0, |sum: u64, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| sum * 10 + u64::from(byte - b'0'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(wire: &[u8]) -> Result<Option<ResponseHead>, InvalidHead> {
+        parse(
+            &mut BytesMut::from(wire),
+            &Method::GET,
+            &mut HeaderMap::new(),
+        )
+    }
+
+    #[test]
+    fn heads_that_could_be_understood_in_two_ways_are_refused() {
+        use InvalidHead::{ContentLength, Grammar, TransferEncoding};
+        for (fields, error) in [
+            ("content-length: 3\r\ncontent-length: 4", ContentLength),
+            ("content-length: 3, 3", ContentLength),
+            ("content-length: +3", ContentLength),
+            ("content-length: -1", ContentLength),
+            ("content-length: 0x3", ContentLength),
+            ("content-length:", ContentLength),
+            ("content-length: 9999999999999999999", ContentLength),
+            (
+                "content-length: 3\r\ntransfer-encoding: chunked",
+                ContentLength,
+            ),
+            ("transfer-encoding: gzip, chunked", TransferEncoding),
+            ("transfer-encoding: identity", TransferEncoding),
+            (
+                "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+                TransferEncoding,
+            ),
+            ("transfer-encoding: chunked,", TransferEncoding),
+            ("a b: c", Grammar(httparse::Error::HeaderName)),
+            ("a : c", Grammar(httparse::Error::HeaderName)),
+            ("a: b\r\n c", Grammar(httparse::Error::HeaderName)),
+            ("a: b\0c", Grammar(httparse::Error::HeaderValue)),
+        ] {
+            let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            assert_eq!(read(wire.as_bytes()).unwrap_err(), error, "{fields:?}");
+        }
+        let wire = b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert_eq!(read(wire).unwrap_err(), TransferEncoding);
+        assert_eq!(
+            read(b"HTTP/1.1 099 x\r\n\r\n").unwrap_err(),
+            InvalidHead::Status
+        );
+        assert!(matches!(read(b"ICY 200 OK\r\n\r\n"), Err(Grammar(_))));
+    }
+
+    #[test]
+    fn where_the_body_ends_follows_from_method_status_and_fields() {
+        for (method, status, fields, body) in [
+            (
+                Method::GET,
+                200,
+                "content-length: 5",
+                BodyDecoder::Length(5),
+            ),
+            (
+                Method::GET,
+                200,
+                "content-length: 5\r\ncontent-length: 5",
+                BodyDecoder::Length(5),
+            ),
+            (Method::GET, 200, "content-length: 0", BodyDecoder::Empty),
+            (
+                Method::GET,
+                200,
+                "transfer-encoding: Chunked",
+                BodyDecoder::chunked(),
+            ),
+            (Method::GET, 200, "x: y", BodyDecoder::UntilClose),
+            (Method::HEAD, 200, "content-length: 5", BodyDecoder::Empty),
+            (Method::GET, 204, "x: y", BodyDecoder::Empty),
+            (Method::GET, 304, "content-length: 5", BodyDecoder::Empty),
+            (Method::GET, 103, "x: y", BodyDecoder::Empty),
+        ] {
+            let mut wire =
+                BytesMut::from(format!("HTTP/1.1 {status} \r\n{fields}\r\n\r\nrest").as_bytes());
+            let head = parse(&mut wire, &method, &mut HeaderMap::new())
+                .unwrap()
+                .unwrap();
+            assert_eq!(head.body, body, "{method} {status} {fields}");
+            assert_eq!(&wire[..], b"rest");
+            assert!(head.headers.get_all("content-length").iter().count() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_connection_is_kept_only_where_both_say_so() {
+        for (version, fields, kept) in [
+            ("1.1", "content-length: 0", true),
+            ("1.1", "content-length: 0\r\nconnection: Close", false),
+            ("1.1", "content-length: 0\r\nconnection: foo, close", false),
+            ("1.1", "x: y", false),
+            ("1.0", "content-length: 0", false),
+            ("1.0", "content-length: 0\r\nconnection: keep-alive", true),
+        ] {
+            let head = read(format!("HTTP/{version} 200 OK\r\n{fields}\r\n\r\n").as_bytes());
+            assert_eq!(
+                head.unwrap().unwrap().keep_alive,
+                kept,
+                "{version} {fields}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_reason_that_says_something_else_is_kept() {
+        assert_eq!(
+            read(b"HTTP/1.1 200 OK\r\n\r\n").unwrap().unwrap().reason,
+            None
+        );
+        let reason = read(b"HTTP/1.1 200 Fine\r\n\r\n").unwrap().unwrap().reason;
+        assert_eq!(reason.unwrap(), "Fine");
+    }
+
+    #[test]
+    fn a_head_has_a_bound() {
+        let mut wire = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
+        wire.resize(HEAD_BYTES_MAX - 1, b'x');
+        assert!(read(&wire).unwrap().is_none());
+        wire.push(b'x');
+        assert_eq!(read(&wire).unwrap_err(), InvalidHead::TooLarge);
+        let fields: String = (0..=FIELDS_MAX)
+            .map(|field| format!("x{field}: y\r\n"))
+            .collect();
+        let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        assert_eq!(read(wire.as_bytes()).unwrap_err(), InvalidHead::TooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_read_alike_however_it_arrives(
+            fields in prop::collection::vec(("[a-z][a-z-]{0,12}", "[!-~]([ -~]{0,20}[!-~])?"), 0..12),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let lines: String = fields.iter().map(|(name, value)| format!("x-{name}: {value}\r\n")).collect();
+            let wire = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+            let whole = read(wire.as_bytes()).unwrap().unwrap();
+            let mut buffer = BytesMut::from(&wire.as_bytes()[..cut.index(wire.len())]);
+            let mut map = HeaderMap::new();
+            prop_assert!(parse(&mut buffer, &Method::GET, &mut map).unwrap().is_none());
+            buffer.extend_from_slice(&wire.as_bytes()[buffer.len()..]);
+            let pieces = parse(&mut buffer, &Method::GET, &mut map).unwrap().unwrap();
+            prop_assert_eq!(&whole.headers, &pieces.headers);
+            prop_assert_eq!(whole.headers.len(), fields.len());
+        }
+
+        #[test]
+        fn nothing_that_arrives_can_do_worse_than_be_refused(wire in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut buffer = BytesMut::from(&wire[..]);
+            let _ = parse(&mut buffer, &Method::GET, &mut HeaderMap::new());
+            prop_assert!(wire.ends_with(&buffer));
+        }
+    }
 }
