@@ -3,7 +3,6 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts};
 use hyper::body::Incoming;
 
@@ -69,7 +68,8 @@ async fn lead(
 ) -> Result<(Arc<Route>, Answer), ProxyError> {
     // 1 read
     let host = sole_host(&parts.uri, &parts.headers)?;
-    let authority = Authority::parse(&host).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
+    let authority =
+        Authority::parse(host.as_bytes()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
     if !method::is_forwarded(&parts.method) {
         return Err(ProxyError::MethodNotAllowed {
             method: parts.method.clone(),
@@ -88,7 +88,7 @@ async fn lead(
     let route = worker
         .route(authority.host())
         .ok_or_else(|| ProxyError::UnknownHost {
-            host: String::from_utf8_lossy(&host).into(),
+            host: String::from_utf8_lossy(host.as_bytes()).into(),
         })?;
     let target = parts
         .uri
@@ -106,7 +106,7 @@ async fn lead(
         policy: &route.policy,
         method: &parts.method,
         target: &target,
-        authority: &host,
+        authority: host.as_bytes(),
         port: authority.port().unwrap_or(80),
         peer_trusted,
         connection,
@@ -158,16 +158,17 @@ fn switch(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
 }
 
 /// The Host of a request: the target's authority if it has one (RFC 9112 §3.2.2), else the one Host field.
-fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<Bytes, ProxyError> {
+fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().ok_or(ProxyError::BadHost(BadHost::Missing))?;
     if hosts.next().is_some() {
         return Err(ProxyError::BadHost(BadHost::Repeated));
     }
-    Ok(match uri.authority() {
-        Some(authority) => Bytes::copy_from_slice(authority.as_str().as_bytes()),
-        None => Bytes::copy_from_slice(host.as_bytes()),
-    })
+    match uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str())
+            .map_err(|_| ProxyError::BadHost(BadHost::Invalid)),
+        None => Ok(host.clone()),
+    }
 }
 
 /// The protocol that a request asks to switch to (RFC 9110 §7.8): only one that its Connection field names, only in

@@ -28,7 +28,10 @@ use crate::{
     headers,
     listener::{self, BoundSocket},
     snapshot::{Route, Snapshot},
-    telemetry::access_log::{AccessLog, Batch},
+    telemetry::{
+        access_log::{AccessLog, Batch},
+        request_id::RequestId,
+    },
     upgrade::SCRATCH_BYTES,
     upstream::{Connection, UpstreamId, pool::Pool, resolve::Resolver},
 };
@@ -255,14 +258,9 @@ impl Worker {
         }
     }
 
-    /// 128 random bits in hex.
-    pub(crate) fn request_id(&self) -> Box<str> {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let bits = self.random.borrow_mut().u128(..);
-        let digits = bits
-            .to_ne_bytes()
-            .map(|byte| [byte >> 4, byte & 0xf].map(|digit| char::from(HEX[usize::from(digit)])));
-        digits.as_flattened().iter().collect::<String>().into()
+    /// A new request's id.
+    pub(crate) fn request_id(&self) -> RequestId {
+        RequestId::new(self.random.borrow_mut().u128(..))
     }
 
     /// A buffer for the duration of one poll.

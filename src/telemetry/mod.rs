@@ -5,6 +5,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod record;
+pub(crate) mod request_id;
 
 use std::io::{self, IsTerminal};
 

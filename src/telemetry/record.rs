@@ -6,7 +6,7 @@ use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 use http::{HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
-use super::access_log::Line;
+use super::{access_log::Line, request_id::RequestId};
 use crate::{
     error::{Fault, ProxyError},
     session::{Peer, Session},
@@ -22,7 +22,7 @@ pub(crate) struct Record {
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
-    request_id: Box<str>,
+    request_id: RequestId,
     route: Option<Arc<Route>>,
     upstream: Option<Arc<Upstream>>,
     /// The client, where it is another than the peer.
@@ -31,8 +31,10 @@ pub(crate) struct Record {
     attempts: u32,
     answered_after: Option<Duration>,
     status: u16,
-    /// Why it ended as it did. Until something is known: because the client left.
+    /// What went wrong, by its label.
     error: Option<&'static str>,
+    /// Whether the client was sent all that there was for it. If not, and nothing else went wrong, it has left.
+    complete: bool,
 }
 
 impl Record {
@@ -56,8 +58,9 @@ impl Record {
             endpoint: None,
             attempts: 0,
             answered_after: None,
-            status: CLIENT_CLOSED_REQUEST,
-            error: Some(CLIENT_GONE),
+            status: ProxyError::ClientGone.status().as_u16(),
+            error: None,
+            complete: false,
         })
     }
 
@@ -66,11 +69,11 @@ impl Record {
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        &self.request_id
+        self.request_id.as_str()
     }
 
     pub(crate) fn keep_request_id(&mut self, id: &str) {
-        self.request_id = id.into();
+        self.request_id = RequestId::Kept(id.into());
     }
 
     pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: &Arc<Upstream>) {
@@ -110,7 +113,7 @@ impl Record {
         self.error = Some(error.label());
         tracing::debug!(
             tenant = self.route.as_ref().map(|route| &*route.tenant),
-            request_id = %self.request_id,
+            request_id = self.request_id(),
             fault = ?error.fault(),
             %error,
             "request failed"
@@ -157,11 +160,9 @@ impl Record {
         }
     }
 
-    /// Everything went as it should, to the last byte. An error that the edge has answered stays one.
+    /// The last byte is on its way to the client.
     pub(crate) fn complete(mut self: Box<Self>) {
-        if self.error == Some(CLIENT_GONE) {
-            self.error = None;
-        }
+        self.complete = true;
     }
 }
 
@@ -214,12 +215,11 @@ pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
     });
 }
 
-/// nginx's status for a client that left before it had an answer.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
-const CLIENT_GONE: &str = "client_gone";
-
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.complete && self.error.is_none() {
+            self.error = Some(ProxyError::ClientGone.label());
+        }
         let (bytes_in, bytes_out) = self.session.bytes();
         self.session.end_request();
         self.session.worker().log(|log| {
@@ -236,7 +236,7 @@ impl Drop for Record {
                 endpoint: self.endpoint.as_deref(),
                 attempts: self.attempts,
                 client: self.client(),
-                request_id: Some(&self.request_id),
+                request_id: Some(self.request_id()),
                 error: self.error,
             });
         });

@@ -1,1 +1,28 @@
-fn main() {}
+//! The edge from outside: the real binary, real sockets, scripted apps.
+//!
+//! One binary, so that it links once. A module is a promise of the edge; a test is named for the behaviour, or
+//! for the symptom of its absence.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "the rules for the request path don't hold for what tests it"
+)]
+
+mod access_log;
+mod bad_input;
+mod bodies;
+mod commands;
+mod errors;
+mod forwarding;
+mod headers;
+mod pool;
+mod reload;
+mod reload_files;
+mod routing;
+mod shutdown;
+mod support;
+mod tidy;
+mod upgrades;
