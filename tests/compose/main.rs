@@ -111,10 +111,14 @@ fn the_edge_is_up_without_tenants(stack: &Stack) {
 fn both_tenants_come_up(stack: &Stack) {
     let started = Instant::now();
     stack.compose(&["up", "-d"]);
+    println!("created in {:.1} s", started.elapsed().as_secs_f64());
     for tenant in TENANTS {
         serves(stack, tenant);
+        println!(
+            "{tenant} serves after {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
     }
-    println!("both serve after {:.1} s", started.elapsed().as_secs_f64());
 }
 
 fn each_tenant_has_its_own_polls(stack: &Stack) {
