@@ -25,8 +25,8 @@ use crate::{
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
 
-/// The shipped configuration, for those who have nothing but the binary.
-const SHIPPED: &str = include_str!("../../../proxy.toml");
+/// The shipped tenants, for those who have nothing but the binary.
+const SHIPPED: &str = include_str!("proxy.toml");
 
 /// Each needs a descriptor; it is a demonstration.
 const TENANTS_MAX: usize = 200;
