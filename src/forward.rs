@@ -36,9 +36,9 @@ pub(crate) struct Outbound<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) method: &'a Method,
     pub(crate) target: &'a str,
-    /// The Host as the client sent it, and the port it asked by it.
+    /// The Host as the client sent it, and the port that it names.
     pub(crate) authority: &'a [u8],
-    pub(crate) port: u16,
+    pub(crate) port: Option<u16>,
     pub(crate) peer_trusted: bool,
     pub(crate) connection: ConnectionOptions,
     /// The protocol that the client wants to switch to, if it does.

@@ -119,7 +119,7 @@ async fn lead(
         method: &parts.method,
         target: &target,
         authority: host.as_bytes(),
-        port: authority.port().unwrap_or(80),
+        port: authority.port(),
         peer_trusted,
         connection,
         upgrade,

@@ -28,8 +28,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) authority: &'a [u8],
     /// The Host that the app is told.
     pub(crate) host: &'a [u8],
-    /// The port that the client asked, by its Host or by the scheme.
-    pub(crate) port: u16,
+    /// The port that the client's Host names.
+    pub(crate) port: Option<u16>,
     /// Who is at the other end of the socket.
     pub(crate) peer: &'a str,
     /// Whose request it is: the peer, or the one that a trusted peer names.
@@ -128,10 +128,14 @@ fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
     }
     match earlier(X_FORWARDED_PORT) {
         Some(said) => claim(X_FORWARDED_PORT, said.as_bytes()),
-        None => claim(
-            X_FORWARDED_PORT,
-            itoa::Buffer::new().format(onward.port).as_bytes(),
-        ),
+        None => {
+            let default = if proto == "https" { 443 } else { 80 };
+            let port = onward.port.unwrap_or(default);
+            claim(
+                X_FORWARDED_PORT,
+                itoa::Buffer::new().format(port).as_bytes(),
+            );
+        }
     }
     claim(X_REQUEST_ID, onward.request_id.as_bytes());
 }
@@ -388,7 +392,7 @@ mod tests {
                 connection: &ConnectionOptions::of(&headers),
                 authority: b"thor.polls.local:8080",
                 host: b"thor.polls.local:8080",
-                port: 8080,
+                port: Some(8080),
                 peer: "192.0.2.1",
                 client: "192.0.2.1",
                 peer_trusted: trusted,
