@@ -9,7 +9,7 @@ use std::{
     task::Poll,
 };
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::{Body, Incoming};
 
 use crate::{
@@ -67,8 +67,8 @@ pub(crate) async fn forward(
     let mut upload = has_body.then(|| Upload::new(body, length, expects_continue(headers)));
     let mut tries = 0;
     loop {
-        // A pooled connection may have been closed by now, so the second try is on a new one.
         record.attempt();
+        // A pooled connection may have been closed by now, so the second try is on a new one.
         let pooled = match tries {
             0 => session.worker().pooled(outbound.upstream.id()),
             _ => None,
@@ -95,9 +95,7 @@ pub(crate) async fn forward(
             )
         });
         match head.await {
-            Ok(head)
-                if head.upgrade.is_some() && outbound.upgrade.is_some() && is_switch(&head) =>
-            {
+            Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 return Ok(Answer::Switched(head, exchange.into_parts().0));
             }
             Ok(head) => return Ok(Answer::Response(head, exchange)),
@@ -108,10 +106,6 @@ pub(crate) async fn forward(
             Err(failure) => return Err(error(failure, &exchange, outbound.policy)),
         }
     }
-}
-
-fn is_switch(head: &ResponseHead) -> bool {
-    head.status == http::StatusCode::SWITCHING_PROTOCOLS
 }
 
 async fn dial(
@@ -177,7 +171,7 @@ fn write_head(
 fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
     match body.size_hint().exact() {
         None => BodyLength::Chunked,
-        Some(0) if !headers.contains_key(http::header::CONTENT_LENGTH) => BodyLength::None,
+        Some(0) if !headers.contains_key(header::CONTENT_LENGTH) => BodyLength::None,
         Some(length) => BodyLength::Known(length),
     }
 }
@@ -185,7 +179,7 @@ fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
 /// RFC 9110 §10.1.1
 fn expects_continue(headers: &HeaderMap) -> bool {
     headers
-        .get(http::header::EXPECT)
+        .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
