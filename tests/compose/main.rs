@@ -31,7 +31,7 @@ use crate::{browser::Browser, stack::Stack, watch::Watch};
 
 const TENANTS: [&str; 2] = ["thor", "potter"];
 /// What a start of the stack may take on a slow machine, images not counted.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(240);
 
 #[test]
 #[ignore = "needs a Docker engine and minutes; .ci/run runs it"]
