@@ -228,6 +228,12 @@ mod tests {
     const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     #[test]
+    fn the_demo_has_the_tenants_of_the_shipped_configuration() {
+        let shipped = config(include_str!("../../../proxy.toml"));
+        assert_eq!(config(SHIPPED).routes, shipped.routes);
+    }
+
+    #[test]
     fn the_shipped_configuration_is_two_tenants() {
         let (config, tenants) = prepare(config(SHIPPED), ANY).unwrap();
         let names: Vec<&str> = tenants.iter().map(|tenant| &*tenant.name).collect();
