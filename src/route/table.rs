@@ -49,7 +49,7 @@ impl<T> HostTable<T> {
         Ok(())
     }
 
-    /// Looks up a host that is written as [`Authority::host`] writes it.
+    /// Looks up a host that is written as [`super::Authority::host`] writes it.
     #[must_use]
     pub fn find(&self, host: &str) -> Option<&T> {
         if let Some(value) = self.exact.get(host) {
