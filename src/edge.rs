@@ -8,7 +8,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     task::JoinHandle,
@@ -111,11 +110,10 @@ impl Edge {
         let status = Arc::new(Status::default());
         let admin = RunningAdmin::start(&config.admin, &status).await?;
 
-        let control = runtime::Handle::current();
         let format = Format::of(config.log.format, &io::stdout());
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::first(&config))),
-            resolver: Resolver::from_system(control)
+            resolver: Resolver::start(&config.nameservers)
                 .map_err(|error| EdgeError::Resolver(error.into()))?,
             access_log: AccessLog::start(format, Box::new(io::stdout()))
                 .map_err(EdgeError::System)?,
@@ -213,6 +211,9 @@ impl Edge {
         self.level.set(config.log.level);
         if config.log.format != self.config.log.format {
             tracing::warn!("a new log.format takes effect when the edge is restarted");
+        }
+        if config.nameservers != self.config.nameservers {
+            tracing::warn!("new nameservers take effect when the edge is restarted");
         }
         self.config = config;
         Ok(changes)

@@ -115,7 +115,8 @@ async fn dial(
 ) -> Result<Connection, ProxyError> {
     let after = outbound.policy.timeouts.connect;
     session.deadline().set(after);
-    let mut dial = pin!(outbound.upstream.dial(session.worker().resolver()));
+    let verify = outbound.policy.verify_address;
+    let mut dial = pin!(outbound.upstream.dial(session.worker().resolver(), verify));
     let dialled = poll_fn(|cx| match dial.as_mut().poll(cx) {
         Poll::Ready(dialled) => Poll::Ready(Some(dialled)),
         Poll::Pending if session.deadline().passed() => Poll::Ready(None),
@@ -127,9 +128,9 @@ async fn dial(
             record.set_endpoint(&endpoint);
             Err(ProxyError::UpstreamUnreachable { cause: error })
         }
-        Some(Err(unresolved @ DialError::Unresolved { .. })) => {
+        Some(Err(away @ (DialError::Unresolved { .. } | DialError::Moved { .. }))) => {
             Err(ProxyError::UpstreamUnresolved {
-                cause: unresolved.to_string().into(),
+                cause: away.to_string().into(),
             })
         }
         None => Err(ProxyError::ConnectTimeout { after }),

@@ -30,6 +30,38 @@ pub(super) struct Count(pub(super) usize);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FilePattern(pub(super) String);
 
+/// Where names are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct NameServer(pub(super) SocketAddr);
+
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
+
+impl std::fmt::Display for NameServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Leaf for NameServer {
+    const EXPECTED: &'static str = "an address, such as \"127.0.0.11\"";
+
+    fn read(scalar: Scalar<'_>) -> Result<Self, Problem> {
+        let text = scalar.text(Self::EXPECTED)?;
+        let alone = text.parse().map(|ip: IpAddr| (ip, DNS_PORT).into());
+        alone.or_else(|_| text.parse()).map(Self).map_err(|_| {
+            Problem::new(
+                format!("`{text}` is no IP address"),
+                "write the address of a name server: \"127.0.0.11\", \"[2001:db8::1]:5353\"",
+            )
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["127.0.0.11", "[2001:db8::1]:5353"] })
+    }
+}
+
 impl Leaf for bool {
     const EXPECTED: &'static str = "`true` or `false`";
 

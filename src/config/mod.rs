@@ -35,6 +35,8 @@ pub struct Config {
     pub(crate) listen: Vec<Address>,
     pub(crate) admin: Address,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Where names are looked up; none for the servers of the system's configuration.
+    pub(crate) nameservers: Vec<SocketAddr>,
     pub(crate) log: Log,
     pub(crate) shutdown_grace: Duration,
     pub(crate) limits: EdgeLimits,
@@ -112,18 +114,32 @@ pub(crate) struct Upstream {
 pub(crate) enum Origin {
     /// `http://thor_web:8000`. The host is in lower case; a literal address is a name that needs no
     /// look-up, and an IPv6 one is without its brackets.
-    Http { host: Box<str>, port: u16 },
+    Http { host: Arc<str>, port: u16 },
     /// `unix:/run/thor.sock`
     Unix(PathBuf),
 }
 
 /// How requests of a route are treated, whichever of its upstreams they go to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Policy {
     pub(crate) host: HostHeader,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
     pub(crate) timeouts: Timeouts,
+    /// Whether a connection is used only if the origin's name has its address once it stands.
+    pub(crate) verify_address: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            host: HostHeader::default(),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            timeouts: Timeouts::default(),
+            verify_address: true,
+        }
+    }
 }
 
 /// The Host that the app is told.

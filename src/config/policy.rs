@@ -25,6 +25,7 @@ impl Checker<'_> {
                 request_headers: raw.request_headers,
                 response_headers: raw.response_headers,
                 timeouts: raw.timeouts,
+                verify_address: raw.verify_address,
             },
             &Policy::default(),
         )
@@ -39,6 +40,7 @@ impl Checker<'_> {
                 *raw.timeouts.given().unwrap_or_default(),
                 &defaults.timeouts,
             ),
+            verify_address: value(raw.verify_address).unwrap_or(defaults.verify_address),
         }
     }
 
@@ -120,6 +122,7 @@ pub(super) struct RawPolicy {
     pub(super) request_headers: Field<Box<RawHeaderEdits>>,
     pub(super) response_headers: Field<Box<RawHeaderEdits>>,
     pub(super) timeouts: Field<Box<RawTimeouts>>,
+    pub(super) verify_address: Field<At<bool>>,
 }
 
 impl RawPolicy {
@@ -128,6 +131,7 @@ impl RawPolicy {
             && self.request_headers.is_absent()
             && self.response_headers.is_absent()
             && self.timeouts.is_absent()
+            && self.verify_address.is_absent()
     }
 }
 

@@ -13,7 +13,7 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     Address, HostHeader, LogFormat, LogLevel, Origin,
-    leaf::{Count, FilePattern},
+    leaf::{Count, FilePattern, NameServer},
     names::{EditableHeader, Tenant},
     reader::{At, Field, FromToml, Many, Named, Place, Reader, Table, Tables, table_from_toml},
 };
@@ -86,6 +86,9 @@ tables! {
         /// Networks of the proxies in front of this one, whose word about the client is taken.
         #[schemars(extend("default" = []))]
         trusted_proxies: Many<IpNet>,
+        /// Where the names of upstreams are looked up: an IP address, with or without a port; one or a list. Unless given,
+        /// where the system's configuration says.
+        nameservers: Many<NameServer>,
         /// What operators and machines ask the edge itself.
         admin: RawAdmin,
         /// What the edge tells.
@@ -159,6 +162,10 @@ tables! {
         response_headers: Box<RawHeaderEdits>,
         /// How long the edge waits for an app.
         timeouts: Box<RawTimeouts>,
+        /// Whether a name is looked up again once a connection stands, so that no other container can have got it. Only
+        /// for names whose answers rotate, such as large public pools, is `false` the right thing.
+        #[schemars(extend("default" = true))]
+        verify_address: At<bool>,
     }
 
     /// A tenant.
@@ -178,6 +185,10 @@ tables! {
         response_headers: Box<RawHeaderEdits>,
         /// How long the edge waits for the app.
         timeouts: Box<RawTimeouts>,
+        /// Whether a name is looked up again once a connection stands, so that no other container can have got it. Only
+        /// for names whose answers rotate, such as large public pools, is `false` the right thing.
+        #[schemars(extend("default" = true))]
+        verify_address: At<bool>,
     }
 
     /// Paths of a route that go elsewhere.

@@ -39,6 +39,7 @@ pub(super) fn validate(
     let (listen, admin) =
         checker.addresses(main.listen, main.admin.given().map(|admin| admin.listen));
     let trusted_proxies = checker.list(main.trusted_proxies, "network");
+    let nameservers = checker.list(main.nameservers, "name server");
     let log = log(main.log.given().unwrap_or_default());
     let shutdown = main.shutdown.given().unwrap_or_default();
     let limits = checker.limits(main.limits.given().unwrap_or_default());
@@ -52,6 +53,7 @@ pub(super) fn validate(
         listen,
         admin,
         trusted_proxies,
+        nameservers: nameservers.into_iter().map(|server| server.0).collect(),
         log,
         shutdown_grace: value(shutdown.grace).unwrap_or(GRACE),
         limits,
@@ -221,6 +223,7 @@ impl Checker<'_> {
             request_headers: raw.request_headers,
             response_headers: raw.response_headers,
             timeouts: raw.timeouts,
+            verify_address: raw.verify_address,
         };
         let policy = if own.is_absent() {
             policies.defaults.clone()

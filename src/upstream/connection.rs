@@ -10,6 +10,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
+use super::dial::Verified;
 use crate::stream::Stream;
 
 /// Enough for nearly every response head, and for the whole of a small response.
@@ -33,7 +34,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, endpoint: Rc<str>, origin: usize) -> Self {
+    /// Over a connection that is known to belong to the origin: there is no other way to make one.
+    pub(super) fn new(verified: Verified, origin: usize) -> Self {
+        let (stream, endpoint) = verified.into_parts();
         Self {
             stream,
             input: BytesMut::new(),

@@ -12,6 +12,7 @@
 )]
 
 mod access_log;
+mod addresses;
 mod bad_input;
 mod bodies;
 mod commands;

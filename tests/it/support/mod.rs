@@ -4,6 +4,7 @@
 //! wait has a deadline, and none of them stands for a measurement. Nothing here knows the edge's code.
 
 pub(crate) mod client;
+pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod lines;
 pub(crate) mod upstream;

@@ -1,7 +1,7 @@
 //! Apps that do as they are told: each connection runs a script, and what it received is kept.
 
 use std::{
-    io::{BufReader, Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr},
     path::Path,
     sync::Arc,
@@ -60,10 +60,16 @@ impl Request {
 impl Upstream {
     /// Runs `script` on each connection, in a thread of its own; the connection closes when it returns.
     pub(crate) fn script(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+        Self::script_at(([127, 0, 0, 1], 0).into(), script)
+    }
+
+    /// The same at an address of its own: all of 127.0.0.0/8 is this machine.
+    pub(crate) fn script_at(
+        address: SocketAddr,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener
-            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .unwrap();
+        listener.bind(&address.into()).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         Self::listen(listener, format!("http://{address}"), script)
     }
@@ -248,6 +254,11 @@ impl Connection {
         let mut bytes = vec![0; length];
         self.reader.read_exact(&mut bytes).unwrap();
         bytes
+    }
+
+    /// What comes first, or nothing if the edge closes the connection.
+    pub(crate) fn first_bytes(&mut self) -> Vec<u8> {
+        self.reader.fill_buf().unwrap_or_default().to_vec()
     }
 
     /// Everything until the edge closes the connection.
