@@ -140,10 +140,10 @@ pub(crate) async fn probe(
         let reason: Rc<str> = match time::timeout(patience, upstream.dial(&resolver, verify)).await
         {
             Ok(Ok(connection)) => {
-                let away = outage.since.elapsed();
-                tracing::info!(upstream = %upstream, away_ms = away.as_millis(), "upstream is back");
                 keep(connection);
                 upstream.is_back();
+                let away = outage.since.elapsed();
+                tracing::info!(upstream = %upstream, away_ms = away.as_millis(), "upstream is back");
                 return outage.release().await;
             }
             Ok(Err(error)) => error.to_string().into(),
