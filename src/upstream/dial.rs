@@ -5,15 +5,26 @@
 //! container is being sent again. So once a connection stands, the name is looked up again, and unless it still has
 //! the address, not a byte is sent. ARCHITECTURE.md says why that is sound.
 
-use std::{fmt, io, net::SocketAddr, path::Path, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     net::{TcpStream, UnixStream},
-    time,
+    time::{self, Instant},
 };
 
-use super::resolve::{Age, Resolver, Unresolved};
+use super::{
+    health::Health,
+    resolve::{Age, Resolver, Unresolved},
+};
 use crate::{config::Origin, stream::Stream};
 
 /// A dial that takes longer than this is in doubt: is the address still the one to dial?
@@ -66,24 +77,27 @@ pub(super) async fn dial(
     turn: usize,
     verify: bool,
     resolver: &Resolver,
+    health: &Health,
 ) -> Result<Verified, DialError> {
     let (name, port) = match origin {
         Origin::Unix(path) => return dial_unix(path).await,
         Origin::Http { host, port } => (host, *port),
     };
     let mut age = Age::Recent;
+    let target = Target {
+        name,
+        verify: verify && name.parse::<IpAddr>().is_err(),
+        resolver,
+        health,
+    };
     for _ in 0..MOVES_MAX {
-        let addresses = resolver.resolve(name, age).await;
-        let addresses = addresses.map_err(|error| unresolved(name, error))?;
-        let count = addresses.len();
-        let in_turn = (0..count.min(DIALS_MAX))
-            .map(|step| SocketAddr::new(addresses[turn.wrapping_add(step) % count], port));
-        let target = Target {
-            name,
-            verify: verify && name.parse::<std::net::IpAddr>().is_err(),
-            resolver,
-        };
-        match target.race(in_turn).await {
+        let found = resolver.resolve(name, age).await;
+        let found = found.map_err(|error| unresolved(name, error))?;
+        let mut addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        addresses.rotate_left(turn % found.len().max(1));
+        health.sort(&mut addresses, Instant::now());
+        addresses.truncate(DIALS_MAX);
+        match target.race(&addresses).await {
             Err(DialError::Moved { .. }) => age = Age::FromNow,
             dialled => return dialled,
         }
@@ -111,6 +125,7 @@ struct Target<'a> {
     name: &'a Arc<str>,
     verify: bool,
     resolver: &'a Resolver,
+    health: &'a Health,
 }
 
 /// A connection that stands, to an address that the name had some time ago. Nothing can be sent on it.
@@ -123,30 +138,37 @@ struct Standing {
 impl Target<'_> {
     /// Dials one address after the other, each with a head start on the next; the first that is verified wins, and
     /// the others are dropped.
-    async fn race(
-        self,
-        addresses: impl Iterator<Item = SocketAddr>,
-    ) -> Result<Verified, DialError> {
-        let mut addresses = addresses.peekable();
+    async fn race(self, addresses: &[SocketAddr]) -> Result<Verified, DialError> {
+        let mut later = addresses.iter();
         let mut dials = FuturesUnordered::new();
+        let mut overtaken = Vec::new();
         let mut failure = None;
         loop {
-            match addresses.next() {
-                Some(address) => dials.push(self.reach(address)),
+            match later.next() {
+                Some(address) => dials.push(self.reach(*address)),
                 None if dials.is_empty() => break,
                 None => {}
             }
-            let more = addresses.peek().is_some();
+            let more = !later.as_slice().is_empty();
             let ended = tokio::select! {
                 ended = dials.next() => ended,
                 () = time::sleep(STAGGER), if more => None,
             };
             match ended {
-                Some(Ok(verified)) => return Ok(verified),
+                Some((address, Ok(verified))) => {
+                    self.health.succeeded(address);
+                    for slow in overtaken.into_iter().filter(|slow| *slow != address) {
+                        self.health.failed(slow, Instant::now());
+                    }
+                    return Ok(verified);
+                }
                 // Its successor has an address that nobody has dialled yet.
-                Some(Err(moved @ DialError::Moved { .. })) => return Err(moved),
-                Some(Err(error)) => failure = Some(error),
-                None => {}
+                Some((_, Err(moved @ DialError::Moved { .. }))) => return Err(moved),
+                Some((address, Err(error))) => {
+                    self.health.failed(address, Instant::now());
+                    failure = Some(error);
+                }
+                None => overtaken = addresses[..addresses.len() - later.as_slice().len()].to_vec(),
             }
         }
         Err(failure.unwrap_or_else(|| DialError::Moved {
@@ -154,9 +176,12 @@ impl Target<'_> {
         }))
     }
 
-    async fn reach(self, address: SocketAddr) -> Result<Verified, DialError> {
-        let standing = self.connect(address).await?;
-        self.verify(standing).await
+    async fn reach(self, address: SocketAddr) -> (SocketAddr, Result<Verified, DialError>) {
+        let reached = match self.connect(address).await {
+            Ok(standing) => self.verify(standing).await,
+            Err(error) => Err(error),
+        };
+        (address, reached)
     }
 
     /// Dials, and gives up as soon as the name has lost the address: nobody shall wait for a SYN to be sent again to

@@ -5,6 +5,7 @@
 pub(crate) mod connection;
 mod dial;
 pub(crate) mod exchange;
+mod health;
 pub(crate) mod http1;
 pub(crate) mod outage;
 pub(crate) mod pool;
@@ -22,7 +23,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 pub(crate) use self::{connection::Connection, dial::DialError};
-use self::{outage::Outage, resolve::Resolver};
+use self::{health::Health, outage::Outage, resolve::Resolver};
 use crate::config::{self, Origin};
 
 /// What a route, or one of its paths, sends to. It lives on across reloads that don't change it, and so do its
@@ -34,6 +35,7 @@ pub(crate) struct Upstream {
     /// The Host that each origin goes by, for `host = "upstream"`.
     authorities: Vec<String>,
     turn: AtomicUsize,
+    health: Health,
     /// While it can't be reached.
     outage: ArcSwapOption<Outage>,
 }
@@ -59,6 +61,7 @@ impl Upstream {
             authorities: upstream.origins.iter().map(authority).collect(),
             origins: upstream.origins.clone(),
             turn: AtomicUsize::new(0),
+            health: Health::default(),
             outage: ArcSwapOption::empty(),
         }
     }
@@ -110,12 +113,23 @@ impl Upstream {
         let count = self.origins.len();
         let mut index = turn % count;
         for _ in 1..count {
-            if let Ok(verified) = dial::dial(&self.origins[index], turn, verify, resolver).await {
-                return Ok(Connection::new(verified, index));
+            if let Ok(connection) = self.dial_origin(index, turn, resolver, verify).await {
+                return Ok(connection);
             }
             index = (index + 1) % count;
         }
-        let verified = dial::dial(&self.origins[index], turn, verify, resolver).await?;
+        self.dial_origin(index, turn, resolver, verify).await
+    }
+
+    async fn dial_origin(
+        &self,
+        index: usize,
+        turn: usize,
+        resolver: &Resolver,
+        verify: bool,
+    ) -> Result<Connection, DialError> {
+        let origin = &self.origins[index];
+        let verified = dial::dial(origin, turn, verify, resolver, &self.health).await?;
         Ok(Connection::new(verified, index))
     }
 }
