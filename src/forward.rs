@@ -7,10 +7,12 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
 
 use crate::{
     config::{HostHeader, Policy},
@@ -22,12 +24,10 @@ use crate::{
         Connection, DialError, Upstream,
         exchange::{Exchange, Failure},
         http1::ResponseHead,
+        outage::{NoWait, Outage},
         upload::Upload,
     },
 };
-
-/// Tries beyond the first.
-const RETRIES: u32 = 1;
 
 /// A request that knows where it is going.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub(crate) async fn forward(
         };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => dial(session, record, outbound).await?,
+            None => connect(session, record, outbound).await?,
         };
         record.set_endpoint(connection.endpoint());
         write_head(&mut connection, record, outbound, headers, length);
@@ -99,13 +99,67 @@ pub(crate) async fn forward(
                 return Ok(Answer::Switched(head, exchange.into_parts().0));
             }
             Ok(head) => return Ok(Answer::Response(head, exchange)),
-            Err(failure) if tries < RETRIES && may_retry(&failure, &exchange, outbound.method) => {
+            Err(failure)
+                if tries < outbound.policy.retries
+                    && may_retry(&failure, &exchange, outbound.method) =>
+            {
                 tries += 1;
                 upload = exchange.into_parts().1;
             }
             Err(failure) => return Err(error(failure, &exchange, outbound.policy)),
         }
     }
+}
+
+/// A new connection; while the upstream is away, the wait for its return, within the route's `hold`.
+async fn connect(
+    session: &Session,
+    record: &mut Record,
+    outbound: &Outbound<'_>,
+) -> Result<Connection, ProxyError> {
+    let (upstream, policy) = (outbound.upstream, outbound.policy);
+    let mut outage = upstream.outage();
+    // An upstream that comes and goes is waited for as long as one that doesn't come.
+    let began = Instant::now();
+    loop {
+        if let Some(outage) = &outage {
+            let hold = policy.hold.saturating_sub(began.elapsed());
+            wait(session, record, outage, hold).await?;
+        }
+        match dial(session, record, outbound).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if policy.hold.is_zero() => return Err(error),
+            Err(_) => {
+                let (away, just_now) = upstream.is_away();
+                if just_now {
+                    session.worker().probe(upstream, Arc::clone(&away), policy);
+                }
+                outage = Some(away);
+            }
+        }
+    }
+}
+
+/// Holds a request until its upstream is back, for as long as `hold` says from when it went away.
+async fn wait(
+    session: &Session,
+    record: &mut Record,
+    outage: &Outage,
+    hold: Duration,
+) -> Result<(), ProxyError> {
+    let away = |why: NoWait| ProxyError::UpstreamAway { cause: why.into() };
+    let left = outage.patience(hold).map_err(away)?;
+    session.deadline().set(left);
+    let began = Instant::now();
+    let mut turn = pin!(outage.wait());
+    let waited = poll_fn(|cx| match turn.as_mut().poll(cx) {
+        Poll::Ready(turn) => Poll::Ready(turn),
+        Poll::Pending if session.deadline().passed() => Poll::Ready(Err(NoWait::TooLong)),
+        Poll::Pending => Poll::Pending,
+    });
+    let waited = waited.await;
+    record.held(began.elapsed());
+    waited.map_err(away)
 }
 
 async fn dial(

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Address, EdgeLimits},
+    config::{Address, EdgeLimits, Policy},
     deadline::{Deadlines, TICK},
     headers, listener,
     snapshot::{Route, Snapshot},
@@ -34,7 +34,12 @@ use crate::{
         request_id::RequestId,
     },
     upgrade::SCRATCH_BYTES,
-    upstream::{Connection, UpstreamId, pool::Pool, resolve::Resolver},
+    upstream::{
+        Connection, Upstream, UpstreamId,
+        outage::{self, Outage},
+        pool::Pool,
+        resolve::Resolver,
+    },
 };
 
 /// Orders that wait for a worker. They come one a reload, and a worker takes them at once.
@@ -256,6 +261,26 @@ impl Worker {
     /// The client that a request from a trusted peer names.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         self.read(|snapshot| headers::client(peer, headers, &snapshot.trusted_proxies))
+    }
+
+    /// Watches for the return of an upstream that has gone away, on a task of its own.
+    pub(crate) fn probe(
+        self: &Rc<Self>,
+        upstream: &Arc<Upstream>,
+        outage: Arc<Outage>,
+        policy: &Policy,
+    ) {
+        let worker = Rc::clone(self);
+        let id = upstream.id();
+        let probe = outage::probe(
+            Arc::downgrade(upstream),
+            outage,
+            self.shared.resolver.clone(),
+            policy.verify_address,
+            policy.timeouts.connect,
+            move |connection| worker.give_back(id, connection),
+        );
+        spawn_local(probe);
     }
 
     pub(crate) fn resolver(&self) -> &Resolver {

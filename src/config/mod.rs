@@ -128,6 +128,10 @@ pub(crate) struct Policy {
     pub(crate) timeouts: Timeouts,
     /// Whether a connection is used only if the origin's name has its address once it stands.
     pub(crate) verify_address: bool,
+    /// How long a request waits for an upstream that is away, counted from when it went away.
+    pub(crate) hold: Duration,
+    /// Tries beyond the first, where a further one can do no harm.
+    pub(crate) retries: u32,
 }
 
 impl Default for Policy {
@@ -138,6 +142,8 @@ impl Default for Policy {
             response_headers: HeaderEdits::default(),
             timeouts: Timeouts::default(),
             verify_address: true,
+            hold: Duration::from_secs(10),
+            retries: 1,
         }
     }
 }

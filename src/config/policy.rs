@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use http::HeaderName;
@@ -12,10 +13,14 @@ use http::HeaderName;
 use super::{
     HeaderEdits, HostHeader, Policy, Timeouts,
     diagnostic::{Diagnostic, Span},
+    leaf::Count,
     raw::{RawDefaults, RawHeaderEdits, RawTimeouts},
     reader::{At, Field, Named},
     validate::{Checker, value},
 };
+
+/// More only multiplies the load on an app that is in trouble.
+const RETRIES_MAX: u32 = 10;
 
 impl Checker<'_> {
     pub(super) fn defaults(&mut self, raw: RawDefaults) -> Policy {
@@ -26,6 +31,8 @@ impl Checker<'_> {
                 response_headers: raw.response_headers,
                 timeouts: raw.timeouts,
                 verify_address: raw.verify_address,
+                hold: raw.hold,
+                retries: raw.retries,
             },
             &Policy::default(),
         )
@@ -41,6 +48,8 @@ impl Checker<'_> {
                 &defaults.timeouts,
             ),
             verify_address: value(raw.verify_address).unwrap_or(defaults.verify_address),
+            hold: value(raw.hold).unwrap_or(defaults.hold),
+            retries: self.retries(raw.retries, defaults.retries),
         }
     }
 
@@ -50,6 +59,21 @@ impl Checker<'_> {
             response: self.positive(raw.response, "response", defaults.response),
             idle: self.positive(raw.idle, "idle", defaults.idle),
             tunnel_idle: self.positive(raw.tunnel_idle, "tunnel_idle", defaults.tunnel_idle),
+        }
+    }
+
+    fn retries(&mut self, field: Field<At<Count>>, default: u32) -> u32 {
+        let Some(At { value, span }) = field.given() else {
+            return default;
+        };
+        match u32::try_from(value.0) {
+            Ok(retries @ 0..=RETRIES_MAX) => retries,
+            _ => {
+                let message = format!("`retries` can't be {}", value.0);
+                let remedy = format!("write 0 to {RETRIES_MAX}");
+                self.tell(Diagnostic::new(span, message, remedy));
+                default
+            }
         }
     }
 
@@ -123,6 +147,8 @@ pub(super) struct RawPolicy {
     pub(super) response_headers: Field<Box<RawHeaderEdits>>,
     pub(super) timeouts: Field<Box<RawTimeouts>>,
     pub(super) verify_address: Field<At<bool>>,
+    pub(super) hold: Field<At<Duration>>,
+    pub(super) retries: Field<At<Count>>,
 }
 
 impl RawPolicy {
@@ -132,6 +158,8 @@ impl RawPolicy {
             && self.response_headers.is_absent()
             && self.timeouts.is_absent()
             && self.verify_address.is_absent()
+            && self.hold.is_absent()
+            && self.retries.is_absent()
     }
 }
 

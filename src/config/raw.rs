@@ -166,6 +166,12 @@ tables! {
         /// for names whose answers rotate, such as large public pools, is `false` the right thing.
         #[schemars(extend("default" = true))]
         verify_address: At<bool>,
+        /// How long a request waits for an upstream that is away, counted from when it went away; `0s` for not at all.
+        #[schemars(extend("default" = "10s"))]
+        hold: At<Duration>,
+        /// How many further times a request is tried where that can do no harm, 0 to 10.
+        #[schemars(extend("default" = 1))]
+        retries: At<Count>,
     }
 
     /// A tenant.
@@ -189,6 +195,12 @@ tables! {
         /// for names whose answers rotate, such as large public pools, is `false` the right thing.
         #[schemars(extend("default" = true))]
         verify_address: At<bool>,
+        /// How long a request waits for an upstream that is away, counted from when it went away; `0s` for not at all.
+        #[schemars(extend("default" = "10s"))]
+        hold: At<Duration>,
+        /// How many further times a request is tried where that can do no harm, 0 to 10.
+        #[schemars(extend("default" = 1))]
+        retries: At<Count>,
     }
 
     /// Paths of a route that go elsewhere.

@@ -224,6 +224,8 @@ impl Checker<'_> {
             response_headers: raw.response_headers,
             timeouts: raw.timeouts,
             verify_address: raw.verify_address,
+            hold: raw.hold,
+            retries: raw.retries,
         };
         let policy = if own.is_absent() {
             policies.defaults.clone()

@@ -41,6 +41,10 @@ pub(crate) enum ProxyError {
     UpstreamUnresolved {
         cause: Cause,
     },
+    /// It can't be reached, and the request has waited for it as long as it may.
+    UpstreamAway {
+        cause: Cause,
+    },
     /// No connection: refused, or the network failed.
     UpstreamUnreachable {
         cause: io::Error,
@@ -100,9 +104,9 @@ impl ProxyError {
             Self::UnknownHost { .. } => StatusCode::NOT_FOUND,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeaderTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyConnections | Self::UpstreamUnresolved { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TooManyConnections
+            | Self::UpstreamUnresolved { .. }
+            | Self::UpstreamAway { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamClosed { .. }
             | Self::UpstreamInvalid { .. }
@@ -130,6 +134,7 @@ impl ProxyError {
             | Self::MethodNotAllowed { .. } => true,
             Self::UnknownHost { .. }
             | Self::UpstreamUnresolved { .. }
+            | Self::UpstreamAway { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
@@ -151,6 +156,7 @@ impl ProxyError {
             Self::BodyTimeout { .. } => "body_timeout",
             Self::TooManyConnections => "too_many_connections",
             Self::UpstreamUnresolved { .. } => "upstream_unresolved",
+            Self::UpstreamAway { .. } => "upstream_away",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
             Self::ConnectTimeout { .. } => "connect_timeout",
             Self::ResponseTimeout { .. } => "response_timeout",
@@ -173,6 +179,7 @@ impl ProxyError {
             | Self::BodyTimeout { .. }
             | Self::ClientGone => Fault::Client,
             Self::UpstreamUnresolved { .. }
+            | Self::UpstreamAway { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
@@ -207,7 +214,7 @@ impl ProxyError {
             Self::TooManyConnections => {
                 "Too many connections are open here. Try again in a moment.".into()
             }
-            Self::UpstreamUnresolved { .. } => {
+            Self::UpstreamUnresolved { .. } | Self::UpstreamAway { .. } => {
                 "The application is away. Try again in a moment.".into()
             }
             Self::UpstreamUnreachable { .. } => {
@@ -236,9 +243,9 @@ impl ProxyError {
     /// What lies beneath, for the log only.
     pub(crate) fn cause(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::UpstreamUnresolved { cause } | Self::UpstreamInvalid { cause } => {
-                Some(cause.as_ref())
-            }
+            Self::UpstreamUnresolved { cause }
+            | Self::UpstreamAway { cause }
+            | Self::UpstreamInvalid { cause } => Some(cause.as_ref()),
             Self::UpstreamUnreachable { cause } => Some(cause),
             Self::UpstreamClosed { cause } => cause.as_ref().map(|cause| cause as _),
             Self::Aborted { cause, .. } => cause.as_ref().map(|cause| cause.as_ref() as _),
@@ -360,6 +367,7 @@ pub(super) mod tests {
                 503,
                 "upstream_unresolved",
             ),
+            (E::UpstreamAway { cause: cause() }, 503, "upstream_away"),
             (
                 E::UpstreamUnreachable { cause: io() },
                 502,

@@ -30,6 +30,8 @@ pub(crate) struct Record {
     client: Option<Box<str>>,
     endpoint: Option<Rc<str>>,
     attempts: u32,
+    /// How long the request waited for an upstream that was away.
+    held: Option<Duration>,
     answered_after: Option<Duration>,
     status: u16,
     /// What went wrong, by its label.
@@ -58,6 +60,7 @@ impl Record {
             client: None,
             endpoint: None,
             attempts: 0,
+            held: None,
             answered_after: None,
             status: ProxyError::ClientGone.status().as_u16(),
             error: None,
@@ -96,6 +99,11 @@ impl Record {
     pub(crate) fn attempt(&mut self) {
         self.attempts += 1;
         self.endpoint = None;
+    }
+
+    /// The request has waited for its upstream.
+    pub(crate) fn held(&mut self, wait: Duration) {
+        self.held = Some(self.held.unwrap_or_default() + wait);
     }
 
     /// What the try at hand goes to.
@@ -217,6 +225,7 @@ pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
             upstream: None,
             endpoint: None,
             attempts: 0,
+            held: None,
             client: &peer.text,
             request_id: None,
             error: Some(error.label()),
@@ -251,6 +260,7 @@ impl Drop for Record {
                 upstream: self.answered_after,
                 endpoint: self.endpoint.as_deref(),
                 attempts: self.attempts,
+                held: self.held,
                 client: self.client(),
                 request_id: Some(self.request_id()),
                 error: self.error,

@@ -6,14 +6,23 @@ pub(crate) mod connection;
 mod dial;
 pub(crate) mod exchange;
 pub(crate) mod http1;
+pub(crate) mod outage;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod upload;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
-use self::resolve::Resolver;
+use arc_swap::ArcSwapOption;
+
 pub(crate) use self::{connection::Connection, dial::DialError};
+use self::{outage::Outage, resolve::Resolver};
 use crate::config::{self, Origin};
 
 /// What a route, or one of its paths, sends to. It lives on across reloads that don't change it, and so do its
@@ -25,6 +34,8 @@ pub(crate) struct Upstream {
     /// The Host that each origin goes by, for `host = "upstream"`.
     authorities: Vec<String>,
     turn: AtomicUsize,
+    /// While it can't be reached.
+    outage: ArcSwapOption<Outage>,
 }
 
 /// Unique in the process, never used again: the pool's key.
@@ -48,6 +59,7 @@ impl Upstream {
             authorities: upstream.origins.iter().map(authority).collect(),
             origins: upstream.origins.clone(),
             turn: AtomicUsize::new(0),
+            outage: ArcSwapOption::empty(),
         }
     }
 
@@ -67,6 +79,27 @@ impl Upstream {
             .map_or("", |authority| authority)
     }
 
+    /// The outage, if it is away.
+    pub(crate) fn outage(&self) -> Option<Arc<Outage>> {
+        self.outage.load_full()
+    }
+
+    /// It can't be reached. The outage, and whether it has just begun, so that somebody must begin to probe.
+    pub(crate) fn is_away(&self) -> (Arc<Outage>, bool) {
+        let new = Arc::new(Outage::new());
+        let before = self
+            .outage
+            .compare_and_swap(&None::<Arc<Outage>>, Some(Arc::clone(&new)));
+        match &*before {
+            Some(known) => (Arc::clone(known), false),
+            None => (new, true),
+        }
+    }
+
+    fn is_back(&self) {
+        self.outage.store(None);
+    }
+
     /// A new connection to one of the origins, in turn; where one can't be had the next is tried.
     pub(crate) async fn dial(
         &self,
@@ -84,5 +117,15 @@ impl Upstream {
         }
         let verified = dial::dial(&self.origins[index], turn, verify, resolver).await?;
         Ok(Connection::new(verified, index))
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, origin) in self.origins.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{origin}")?;
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::support::{
 
 const HOST: &str = "thor.polls.local:8080";
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "time",
     "tenant",
     "host",
@@ -23,6 +23,7 @@ const KEYS: [&str; 15] = [
     "upstream_ms",
     "endpoint",
     "attempts",
+    "held_ms",
     "client",
     "request_id",
     "error",
@@ -109,7 +110,8 @@ fn what_is_not_known_is_null() {
 #[test]
 fn failed_attempts_are_counted_and_name_the_endpoint() {
     let refusing = Refusing::new();
-    let edge = Edge::start(&tenant_at("thor", &refusing.url()));
+    let route = tenant_at("thor", &refusing.url());
+    let edge = Edge::start(&format!("{route}hold = \"0s\"\n"));
     assert_eq!(edge.get(HOST, "/").status, 502);
     let line = edge.logged("status", 502);
     assert!(line["attempts"].as_u64() >= Some(1), "{line}");

@@ -93,7 +93,7 @@ fn address_that_keeps_moving_is_given_up_after_a_bounded_number_of_dials() {
     let apps = Swapped::new();
     // Before each dial the old address, after it another.
     let server = NameServer::script(|_, before| at(if before % 2 == 0 { OLD } else { NEW }));
-    let edge = apps.edge(&server, "");
+    let edge = apps.edge(&server, "hold = \"0s\"\n");
     // Each check is the next dial's answer, so at most every other dial goes astray.
     let response = edge.client().get(HOST, "/");
     assert!([200, 503].contains(&response.status), "{}", response.status);
@@ -114,7 +114,7 @@ fn name_without_an_answer_when_the_connection_stands_means_no_request() {
             0 => at(OLD),
             _ => answer.clone(),
         });
-        let edge = apps.edge(&server, "timeouts.connect = \"8s\"\n");
+        let edge = apps.edge(&server, "hold = \"0s\"\ntimeouts.connect = \"8s\"\n");
         assert_eq!(edge.client().get(HOST, "/").status, 503, "{gone:?}");
         apps.leaks_nothing(1);
     }
@@ -124,7 +124,7 @@ fn name_without_an_answer_when_the_connection_stands_means_no_request() {
 fn silence_when_the_connection_stands_means_no_request() {
     let apps = Swapped::new();
     let server = NameServer::script(|_, before| if before == 0 { at(OLD) } else { Reply::Silence });
-    let edge = apps.edge(&server, "timeouts.connect = \"500ms\"\n");
+    let edge = apps.edge(&server, "hold = \"0s\"\ntimeouts.connect = \"500ms\"\n");
     assert_eq!(edge.client().get(HOST, "/").status, 504);
     apps.leaks_nothing(1);
 }

@@ -68,31 +68,34 @@ impl Trouble {
     }
 }
 
+/// What went wrong is told at once, not after the wait for an app that may come back.
+const NO_HOLD: &str = "hold = \"0s\"\n";
+
 #[test]
 fn app_that_refuses_is_502() {
-    Trouble::at(&Refusing::new().url(), "").check(502, "upstream_unreachable");
+    Trouble::at(&Refusing::new().url(), NO_HOLD).check(502, "upstream_unreachable");
 }
 
 #[test]
 fn unix_socket_that_is_not_there_is_502() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.sock");
-    Trouble::at(&format!("unix:{}", path.display()), "").check(502, "upstream_unreachable");
+    Trouble::at(&format!("unix:{}", path.display()), NO_HOLD).check(502, "upstream_unreachable");
 }
 
 #[test]
 fn name_that_does_not_resolve_is_503() {
     Trouble::at(
         "http://thor_web.invalid:8000",
-        "timeouts.connect = \"9s\"\n",
+        &format!("{NO_HOLD}timeouts.connect = \"9s\"\n"),
     )
     .check(503, "upstream_unresolved");
 }
 
 #[test]
 fn dial_that_hangs_is_504() {
-    Trouble::at(&Unanswering::new().url(), "timeouts.connect = \"300ms\"\n")
-        .check(504, "connect_timeout");
+    let keys = format!("{NO_HOLD}timeouts.connect = \"300ms\"\n");
+    Trouble::at(&Unanswering::new().url(), &keys).check(504, "connect_timeout");
 }
 
 #[test]
@@ -362,7 +365,7 @@ fn client_that_stops_reading_is_let_go_after_idle() {
 #[test]
 fn error_answer_leaves_the_connection_in_step() {
     let refusing = Refusing::new();
-    let trouble = Trouble::at(&refusing.url(), "");
+    let trouble = Trouble::at(&refusing.url(), NO_HOLD);
     let mut client = trouble.edge.client();
     assert_eq!(
         client.post(HOST, "/", "a body that no one takes").status,

@@ -19,6 +19,7 @@ mod commands;
 mod errors;
 mod forwarding;
 mod headers;
+mod hold;
 mod pool;
 mod reload;
 mod reload_files;

@@ -32,6 +32,8 @@ pub(crate) struct Line<'a> {
     pub(crate) upstream: Option<Duration>,
     pub(crate) endpoint: Option<&'a str>,
     pub(crate) attempts: u32,
+    /// How long it waited for an upstream that was away.
+    pub(crate) held: Option<Duration>,
     pub(crate) client: &'a str,
     /// None where the request could not be read.
     pub(crate) request_id: Option<&'a str>,
@@ -82,6 +84,11 @@ impl Line<'_> {
         json_or_null(self.endpoint.map(str::as_bytes), out);
         out.extend_from_slice(br#","attempts":"#);
         integer(self.attempts, out);
+        out.extend_from_slice(br#","held_ms":"#);
+        match self.held {
+            Some(held) => millis(held, out),
+            None => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(br#","client":"#);
         json_string(self.client.as_bytes(), out);
         out.extend_from_slice(br#","request_id":"#);
@@ -128,6 +135,11 @@ impl Line<'_> {
         if self.attempts != 1 {
             out.extend_from_slice(b" attempts=");
             integer(self.attempts, out);
+        }
+        if let Some(held) = self.held {
+            out.extend_from_slice(b" held=");
+            millis(held, out);
+            out.extend_from_slice(b"ms");
         }
         out.extend_from_slice(b" client=");
         plain(self.client.as_bytes(), out);
@@ -289,6 +301,7 @@ impl Line<'static> {
             upstream: Some(Duration::from_micros(9_900)),
             endpoint: Some("10.0.0.3:8000"),
             attempts: 1,
+            held: Some(Duration::from_millis(250)),
             client: "192.0.2.7",
             request_id: Some("0123456789abcdef0123456789abcdef"),
             error: None,
@@ -310,7 +323,7 @@ mod tests {
                 r#"{"time":"2026-09-21T14:13:20.042Z","tenant":"thor","#,
                 r#""host":"thor.polls.local:8080","method":"GET","path":"/polls/?page=2","#,
                 r#""status":200,"bytes_in":0,"bytes_out":1234,"duration_ms":12.034,"#,
-                r#""upstream_ms":9.900,"endpoint":"10.0.0.3:8000","attempts":1,"#,
+                r#""upstream_ms":9.900,"endpoint":"10.0.0.3:8000","attempts":1,"held_ms":250.000,"#,
                 r#""client":"192.0.2.7","request_id":"0123456789abcdef0123456789abcdef","#,
                 r#""error":null}"#,
             ),
@@ -325,6 +338,7 @@ mod tests {
                 upstream: None,
                 endpoint: None,
                 attempts: 0,
+                held: None,
                 client: "unix",
                 request_id: None,
                 error: Some("bad_host"),
@@ -334,7 +348,7 @@ mod tests {
                 r#"{"time":"2026-09-21T14:13:20.042Z","tenant":null,"#,
                 r#""host":null,"method":null,"path":null,"#,
                 r#""status":400,"bytes_in":0,"bytes_out":1234,"duration_ms":12.034,"#,
-                r#""upstream_ms":null,"endpoint":null,"attempts":0,"#,
+                r#""upstream_ms":null,"endpoint":null,"attempts":0,"held_ms":null,"#,
                 r#""client":"unix","request_id":null,"#,
                 r#""error":"bad_host"}"#,
             ),
@@ -348,7 +362,7 @@ mod tests {
             written(&line, Format::Text),
             "2026-09-21T14:13:20.042Z 200    12.034ms thor         GET     \
              thor.polls.local:8080/polls/?page=2  in=0 out=1234 upstream=9.900ms \
-             endpoint=10.0.0.3:8000 client=192.0.2.7 id=0123456789abcdef0123456789abcdef\n"
+             endpoint=10.0.0.3:8000 held=250.000ms client=192.0.2.7 id=0123456789abcdef0123456789abcdef\n"
         );
         line.host = Some(b"a b\n\x1b[31m\xff\\");
         line.duration = Duration::from_secs(123_456_789);
@@ -358,7 +372,7 @@ mod tests {
             written(&line, Format::Text),
             "2026-09-21T14:13:20.042Z 200 123456789000.000ms thor         GET     \
              a\\x20b\\x0a\\x1b[31m\\xff\\x5c/polls/?page=2  in=0 out=1234 upstream=9.900ms \
-             endpoint=10.0.0.3:8000 attempts=2 client=192.0.2.7 \
+             endpoint=10.0.0.3:8000 attempts=2 held=250.000ms client=192.0.2.7 \
              id=0123456789abcdef0123456789abcdef error=bad_host\n"
         );
     }

@@ -12,7 +12,7 @@ use std::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{
-    DEADLINE, Watched,
+    DEADLINE, Watched, eventually,
     wire::{self, Body, Head, Reader},
 };
 
@@ -187,6 +187,20 @@ impl Upstream {
     }
 }
 
+impl Upstream {
+    /// The app goes down: its address refuses from now on.
+    pub(crate) fn go_down(self) -> Refusing {
+        let address = self.listener.local_addr().unwrap().as_socket().unwrap();
+        drop(self);
+        let mut refusing = None;
+        eventually("the address is free again", || {
+            refusing = Refusing::at(address).ok();
+            refusing.is_some()
+        });
+        refusing.unwrap()
+    }
+}
+
 impl Drop for Upstream {
     fn drop(&mut self) {
         drop(self.listener.shutdown(Shutdown::Both));
@@ -312,11 +326,15 @@ pub(crate) struct Refusing(Socket);
 
 impl Refusing {
     pub(crate) fn new() -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket
-            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .unwrap();
-        Self(socket)
+        Self::at(([127, 0, 0, 1], 0).into()).unwrap()
+    }
+
+    pub(crate) fn at(address: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // What is left of the connections of an app that was here before must not be in the way.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        Ok(Self(socket))
     }
 
     pub(crate) fn url(&self) -> String {
@@ -324,6 +342,15 @@ impl Refusing {
             "http://{}",
             self.0.local_addr().unwrap().as_socket().unwrap()
         )
+    }
+
+    /// The app comes up, at the same address.
+    pub(crate) fn come_up(
+        self,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Upstream {
+        let url = self.url();
+        Upstream::listen(self.0, url, script)
     }
 }
 
