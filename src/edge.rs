@@ -108,7 +108,7 @@ impl Edge {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let bound = bind_all(config.listen.iter(), count, Vec::new())?;
         let status = Arc::new(Status::default());
-        let admin = RunningAdmin::start(&config.admin, &status).await?;
+        let admin = RunningAdmin::start(&config.admin, &[], &status)?;
 
         let format = Format::of(config.log.format, &io::stdout());
         let shared = Arc::new(Shared {
@@ -189,7 +189,8 @@ impl Edge {
         let ours = self.addresses().cloned().collect();
         let bound = bind_all(added, self.workers.len(), ours)?;
         if config.admin != self.config.admin {
-            let admin = RunningAdmin::start(&config.admin, &self.status).await?;
+            let ours = [self.admin.address.clone()];
+            let admin = RunningAdmin::start(&config.admin, &ours, &self.status)?;
             let old = std::mem::replace(&mut self.admin, admin);
             old.task.abort();
             socket::clean_up(&old.address);
@@ -261,8 +262,8 @@ impl Edge {
 }
 
 impl RunningAdmin {
-    async fn start(address: &Address, status: &Arc<Status>) -> Result<Self, EdgeError> {
-        let admin = Admin::bind(address);
+    fn start(address: &Address, ours: &[Address], status: &Arc<Status>) -> Result<Self, EdgeError> {
+        let admin = Admin::bind(address, ours);
         let admin = admin.map_err(|error| EdgeError::Bind {
             address: address.clone(),
             error,

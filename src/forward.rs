@@ -242,9 +242,8 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 /// A time-out is no licence.
 fn may_retry(failure: &Failure, exchange: &Exchange, method: &Method) -> bool {
     let closed = matches!(failure, Failure::Closed(_));
-    let repeatable =
-        !exchange.has_answer() && method.is_idempotent() && exchange.upload_is_untouched();
-    closed && (!exchange.has_sent() || repeatable)
+    let repeatable = method.is_idempotent() && exchange.upload_is_untouched();
+    closed && !exchange.has_answer() && (!exchange.has_sent() || repeatable)
 }
 
 fn error(failure: Failure, exchange: &Exchange, policy: &Policy) -> ProxyError {

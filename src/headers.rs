@@ -17,6 +17,10 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_FORWARDED_PORT: &str = "x-forwarded-port";
 const X_REQUEST_ID: &str = "x-request-id";
 
+/// Fields that one message may name as its neighbour's alone. Each is looked for among all the others; nobody who
+/// means it names more.
+const NOMINATED_MAX: usize = 32;
+
 /// Everything that the head of a forwarded request is made of.
 #[derive(Debug)]
 pub(crate) struct Onward<'a> {
@@ -237,7 +241,8 @@ impl ConnectionOptions {
     /// A nomination may not take away what the edge or the app must be able to rely on: `Connection: host` or
     /// `Connection: authorization` is an attack, not a wish.
     fn nominate(&mut self, option: &[u8]) {
-        if let Ok(name) = HeaderName::from_bytes(option)
+        if self.nominated.len() < NOMINATED_MAX
+            && let Ok(name) = HeaderName::from_bytes(option)
             && !matches!(kind(name.as_str()), Kind::Ours)
             && ![header::COOKIE, header::SET_COOKIE, header::AUTHORIZATION].contains(&name)
         {
@@ -330,9 +335,9 @@ fn kind(name: &str) -> Kind {
         | b"cf-connecting-ipv6"
         | b"fastly-client-ip"
         | b"front-end-https" => Kind::Claim,
-        [b'x', b'-', rest @ ..] => extension_kind(rest),
         // WSGI and CGI fold X_Real_IP and X-Real-IP into one variable, so a twin could stand in for ours.
         bytes if bytes.contains(&b'_') => twin_kind(name),
+        [b'x', b'-', rest @ ..] => extension_kind(rest),
         _ => Kind::EndToEnd,
     }
 }
@@ -351,7 +356,6 @@ fn extension_kind(rest: &[u8]) -> Kind {
         | b"remote-addr"
         | b"scheme"
         | b"url-scheme" => Kind::Claim,
-        _ if rest.contains(&b'_') => twin_kind(&format!("x-{}", String::from_utf8_lossy(rest))),
         _ => Kind::EndToEnd,
     }
 }
@@ -434,6 +438,8 @@ mod tests {
             "true-client-ip",
             "x_real_ip",
             "x-real_ip",
+            "x-forwarded_for",
+            "x_forwarded_whatever",
             "x_forwarded_for",
             "true_client_ip",
             "content_length",
@@ -475,10 +481,18 @@ mod tests {
                 "x-forwarded-port: 443"
             ]
         );
-        assert_eq!(
-            seen(&[("x_real_ip", "203.0.113.9")], true),
-            Vec::<String>::new()
-        );
+        for twin in [
+            "x_real_ip",
+            "x-forwarded_for",
+            "x-forwarded_proto",
+            "x_client_ip",
+        ] {
+            assert_eq!(
+                seen(&[(twin, "203.0.113.9")], true),
+                Vec::<String>::new(),
+                "{twin}"
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! It lets clients in or turns them away; what they say is not its business.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -10,7 +10,7 @@ use crate::{
     connection,
     error::{ProxyError, page},
     session::Peer,
-    socket::{BoundSocket, Listener},
+    socket::{BoundSocket, Listener, is_of_one_connection},
     stream::Stream,
     worker::Worker,
 };
@@ -40,25 +40,17 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: BoundSocket, mut stop: onesh
             Err(error) => {
                 // Out of descriptors, most likely. What is connected goes on, and frees some in time.
                 tracing::warn!(%error, pause = ?pause, "can't accept connections");
-                tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = &mut stop => break,
+                }
             }
         }
     }
     if let Err(error) = listener.accept_rest(|stream, peer| welcome(&worker, stream, peer)) {
         tracing::warn!(%error, "can't accept the last connections of a listener");
     }
-}
-
-/// The client was gone before it was accepted; the next one has nothing to do with it.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
-    };
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected
-    )
 }
 
 fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
@@ -77,7 +69,7 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
 fn turn_away(worker: &Worker, stream: &Stream, peer: &Peer) {
     let error = ProxyError::TooManyConnections;
     crate::telemetry::record::turned_away(worker, peer, &error);
-    let (head, body) = page::render(&error, None, "").into_parts();
+    let (head, body) = page::render(&error, None, worker.request_id().as_str()).into_parts();
     let mut answer = format!("HTTP/1.1 {}\r\nconnection: close\r\n", head.status).into_bytes();
     for (name, value) in &head.headers {
         answer.extend_from_slice(name.as_str().as_bytes());

@@ -4,7 +4,10 @@
 use std::{
     io,
     net::SocketAddr,
-    os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+    os::unix::{
+        fs::FileTypeExt as _,
+        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+    },
     path::Path,
 };
 
@@ -89,7 +92,9 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
     match StdUnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         // Nobody listens: it was left behind by a process that died.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => remove(path)?,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
+            remove(path)?;
+        }
         Err(_) => {}
     }
     let listener = StdUnixListener::bind(path)?;
@@ -107,6 +112,11 @@ pub(crate) fn clean_up(address: &Address) {
         // If somebody else has taken it away, so much the better.
         let _ = remove(path);
     }
+}
+
+/// What isn't a socket refuses connections too, and isn't ours to take away.
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -145,40 +155,47 @@ impl Listener {
     /// Accepts what is waiting, and closes.
     pub(crate) fn accept_rest(self, mut welcome: impl FnMut(Stream, Peer)) -> io::Result<()> {
         // The runtime may not have heard of the newest ones, so the system is asked itself.
-        let end = |error: io::Error| {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                Ok(())
-            } else {
-                Err(error)
-            }
-        };
-        match self {
+        let accept: Box<dyn Fn() -> io::Result<(Stream, Peer)>> = match self {
             Self::Tcp(listener) => {
                 let listener = listener.into_std()?;
-                loop {
-                    let (stream, peer) = match listener.accept() {
-                        Ok(accepted) => accepted,
-                        Err(error) => return end(error),
-                    };
+                Box::new(move || {
+                    let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    welcome(
+                    Ok((
                         Stream::Tcp(TcpStream::from_std(stream)?),
                         Peer::new(peer.ip()),
-                    );
-                }
+                    ))
+                })
             }
             Self::Unix(listener) => {
                 let listener = listener.into_std()?;
-                loop {
-                    let (stream, _) = match listener.accept() {
-                        Ok(accepted) => accepted,
-                        Err(error) => return end(error),
-                    };
+                Box::new(move || {
+                    let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    welcome(Stream::Unix(UnixStream::from_std(stream)?), Peer::local());
-                }
+                    Ok((Stream::Unix(UnixStream::from_std(stream)?), Peer::local()))
+                })
+            }
+        };
+        for _ in 0..BACKLOG {
+            match accept() {
+                Ok((stream, peer)) => welcome(stream, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
+}
+
+/// The client was gone before it was accepted; the next one has nothing to do with it.
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected
+    )
 }

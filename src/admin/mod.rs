@@ -62,8 +62,8 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Binds `address`; port 0 becomes the port that [`Admin::address`] tells.
-    pub(crate) fn bind(address: &Address) -> io::Result<Self> {
-        let Bound { address, sockets } = socket::bind(address, 1, &[])?;
+    pub(crate) fn bind(address: &Address, ours: &[Address]) -> io::Result<Self> {
+        let Bound { address, sockets } = socket::bind(address, 1, ours)?;
         let socket = sockets
             .into_iter()
             .next()
@@ -248,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn tcp_is_served_until_dropped() {
-        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
+        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), &[]).unwrap();
         let Address::Tcp(address) = *admin.address() else {
             unreachable!()
         };
@@ -268,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_is_too_large_is_refused() {
-        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
+        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), &[]).unwrap();
         let Address::Tcp(address) = *admin.address() else {
             unreachable!()
         };
@@ -296,9 +296,9 @@ mod tests {
     async fn a_unix_socket_that_was_left_behind_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("admin.sock"));
-        drop(Admin::bind(&address).unwrap());
-        let alive = Admin::bind(&address).unwrap();
-        let error = Admin::bind(&address).unwrap_err();
+        drop(Admin::bind(&address, &[]).unwrap());
+        let alive = Admin::bind(&address, &[]).unwrap();
+        let error = Admin::bind(&address, &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         tokio::spawn(alive.serve(Arc::default()));
         let Address::Unix(path) = &address else {

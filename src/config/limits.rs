@@ -21,7 +21,7 @@ pub(super) const LIMITS: EdgeLimits = EdgeLimits {
     keepalive: Duration::from_secs(75),
 };
 /// Below this, browsers' own headers and cookies don't fit; above, one connection costs too much.
-const HEADERS_BYTES: RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+const HEADERS_BYTES: RangeInclusive<u64> = 8 * 1024..=256 * 1024;
 const CONNECTIONS_MAX: usize = 10_000_000;
 
 impl Checker<'_> {
@@ -50,7 +50,7 @@ impl Checker<'_> {
                 _ => self.tell(Diagnostic::new(
                     span,
                     format!("`headers_bytes_max` can't be {}", ByteSize(bytes)),
-                    "write \"8KiB\" to \"1MiB\"",
+                    "write \"8KiB\" to \"256KiB\"",
                 )),
             }
         }

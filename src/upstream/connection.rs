@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     endpoint: Rc<str>,
     /// Which of the upstream's origins this is.
     origin: usize,
+    /// The tick at which it came to the pool for the first time.
+    pub(super) pooled_since: Option<u64>,
 }
 
 impl Connection {
@@ -45,6 +47,7 @@ impl Connection {
             written: 0,
             endpoint,
             origin,
+            pooled_since: None,
         }
     }
 

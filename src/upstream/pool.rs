@@ -10,10 +10,12 @@ use std::{
 };
 
 use super::{Connection, UpstreamId};
-use crate::deadline::TICK;
+use crate::deadline::ticks;
 
 /// Shorter than gunicorn's 2 s, the shortest keep-alive that is common, by a margin for the app's own clock.
 const IDLE_MAX: Duration = Duration::from_millis(1500);
+/// A name may have got further addresses since a connection was made; only a new one can go there.
+const AGE_MAX: Duration = Duration::from_secs(5);
 const PER_UPSTREAM_MAX: usize = 512;
 const TOTAL_MAX: usize = 8192;
 
@@ -43,8 +45,9 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is over; beyond the bounds it is closed.
-    pub(crate) fn put(&mut self, upstream: UpstreamId, connection: Connection, now: u64) {
-        if self.total >= TOTAL_MAX {
+    pub(crate) fn put(&mut self, upstream: UpstreamId, mut connection: Connection, now: u64) {
+        let since = *connection.pooled_since.get_or_insert(now);
+        if self.total >= TOTAL_MAX || now - since >= ticks(AGE_MAX) {
             return;
         }
         let idle = self.idle.entry(upstream).or_default();
@@ -72,7 +75,7 @@ impl Pool {
 }
 
 fn is_young(since: u64, now: u64) -> bool {
-    u128::from(now - since) * TICK.as_millis() < IDLE_MAX.as_millis()
+    now - since < ticks(IDLE_MAX)
 }
 
 /// An idle connection has nothing to say: anything to be read is its end, or bytes that nobody asked for.

@@ -69,7 +69,7 @@ const MISTAKES: [(&str, &str, &str); 15] = [
     (
         "11:21",
         "`headers_bytes_max` can't be",
-        "write \"8KiB\" to \"1MiB\"",
+        "write \"8KiB\" to \"256KiB\"",
     ),
     ("14:30", "www.thor.polls.local:8080", "www.thor.polls.local"),
     (

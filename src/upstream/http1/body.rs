@@ -203,9 +203,9 @@ fn chunk_size(buffer: &mut BytesMut) -> Result<Option<u64>, InvalidBody> {
 fn trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, InvalidBody> {
     let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
     let (len, fields) = match httparse::parse_headers(buffer, &mut fields) {
-        Ok(httparse::Status::Complete(parsed)) => parsed,
+        Ok(httparse::Status::Complete(parsed)) if parsed.0 <= TRAILER_BYTES_MAX => parsed,
         Ok(httparse::Status::Partial) if buffer.len() < TRAILER_BYTES_MAX => return Ok(None),
-        Ok(httparse::Status::Partial) | Err(_) => return Err(InvalidBody::Trailers),
+        Ok(_) | Err(_) => return Err(InvalidBody::Trailers),
     };
     let mut trailers = HeaderMap::new();
     for field in fields {
