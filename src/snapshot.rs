@@ -148,9 +148,14 @@ impl Route {
         std::iter::once(&self.rest).chain(self.paths.iter().map(|(_, path)| &path.upstream))
     }
 
-    /// The prefixes that a path is compared with, in this order: the first that matches gets it.
+    /// The prefixes that a target is compared with, in this order.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = &PathPrefix> {
         self.paths.iter().map(|(prefix, _)| prefix)
+    }
+
+    /// The one that gets a target, if one does.
+    pub(crate) fn prefix(&self, target: &str) -> Option<&PathPrefix> {
+        self.paths.find(target).map(|(prefix, _)| prefix)
     }
 
     /// The upstream for a target, and the target as that upstream shall see it.
