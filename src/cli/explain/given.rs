@@ -21,6 +21,9 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{connection, error::ProxyError};
 
+/// Room for what the server answers by itself, which nobody takes from it.
+const ANSWER_BYTES: usize = 4096;
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Given {
     /// As in a browser's address bar
@@ -62,7 +65,7 @@ impl Given {
         headers_bytes_max: usize,
     ) -> anyhow::Result<Result<Request<Incoming>, ProxyError>> {
         let bytes = self.bytes();
-        let (mut client, server) = tokio::io::duplex(bytes.len());
+        let (mut client, server) = tokio::io::duplex(bytes.len() + ANSWER_BYTES);
         client.write_all(&bytes).await?;
         let read = Cell::new(None);
         let service = service_fn(|request| {
