@@ -60,11 +60,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
         stream,
         session: Rc::clone(&session),
     });
-    let mut http = http1::Builder::new()
-        .max_header_size(headers_bytes_max)
-        // Its timer is made anew for each request; the session's deadline costs nothing.
-        .header_read_timeout(None)
-        .serve_connection(io, service);
+    let mut http = http(headers_bytes_max).serve_connection(io, service);
 
     let mut leaving = Leaving::No;
     let end = poll_fn(|cx| {
@@ -121,6 +117,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
         (End::Http(_), _) if session.answered_early() => linger(&mut stream, &session).await,
         (End::Http(_) | End::Silent, _) => {}
     }
+}
+
+/// hyper's server, as it reads what clients send.
+pub(crate) fn http(headers_bytes_max: usize) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_header_size(headers_bytes_max)
+        // Its timer is made anew for each request; the session's deadline costs nothing.
+        .header_read_timeout(None);
+    http
 }
 
 /// Reads what a client sends on after it was answered early. Closing at once would reset the connection, and the

@@ -2,6 +2,7 @@
 //! can do no harm. It reaches no upstream but the one it is given.
 
 use std::{
+    borrow::Cow,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -18,7 +19,9 @@ use crate::{
     config::{HostHeader, Policy},
     error::ProxyError,
     headers::{self, BodyLength, ConnectionOptions, Onward},
+    request::Asked,
     session::Session,
+    snapshot::Route,
     telemetry::record::Record,
     upstream::{
         Connection, DialError, Upstream,
@@ -35,7 +38,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) upstream: &'a Arc<Upstream>,
     pub(crate) policy: &'a Policy,
     pub(crate) method: &'a Method,
-    pub(crate) target: &'a str,
+    /// As this upstream shall see it.
+    pub(crate) target: Cow<'a, str>,
     /// The Host as the client sent it, and the port that it names.
     pub(crate) authority: &'a [u8],
     pub(crate) port: Option<u16>,
@@ -43,6 +47,82 @@ pub(crate) struct Outbound<'a> {
     pub(crate) connection: ConnectionOptions,
     /// The protocol that the client wants to switch to, if it does.
     pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// Who sends a request, and what it is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender<'a> {
+    /// Who is at the other end of the socket.
+    pub(crate) peer: &'a str,
+    /// Whose request it is.
+    pub(crate) client: &'a str,
+    pub(crate) request_id: &'a str,
+}
+
+impl<'a> Outbound<'a> {
+    /// Of a request whose host leads to `route`.
+    #[inline]
+    pub(crate) fn new(
+        asked: &'a Asked<'_>,
+        route: &'a Route,
+        headers: &HeaderMap,
+        peer_trusted: bool,
+    ) -> Self {
+        let (upstream, target) = route.upstream(asked.target);
+        let connection = ConnectionOptions::of(headers);
+        let upgrade = asked.upgrade(&connection, headers);
+        Self {
+            upstream,
+            policy: &route.policy,
+            method: asked.method,
+            target: absolute_path(target),
+            authority: asked.host.as_bytes(),
+            port: asked.authority.port(),
+            peer_trusted,
+            connection,
+            upgrade,
+        }
+    }
+
+    /// The head that the app at one of the upstream's origins is sent.
+    #[inline]
+    pub(crate) fn onward(
+        &'a self,
+        origin: usize,
+        sender: Sender<'a>,
+        headers: &'a HeaderMap,
+        body: BodyLength,
+    ) -> Onward<'a> {
+        Onward {
+            method: self.method,
+            target: &self.target,
+            headers,
+            connection: &self.connection,
+            authority: self.authority,
+            host: match &self.policy.host {
+                HostHeader::Preserve => self.authority,
+                HostHeader::Upstream => self.upstream.authority(origin).as_bytes(),
+                HostHeader::Literal(host) => host.as_bytes(),
+            },
+            port: self.port,
+            peer: sender.peer,
+            client: sender.client,
+            peer_trusted: self.peer_trusted,
+            request_id: sender.request_id,
+            body,
+            upgrade: self.upgrade.as_ref(),
+            edits: &self.policy.request_headers,
+        }
+    }
+}
+
+/// A target whose prefix was taken off, or that never had a path, still begins with a slash.
+fn absolute_path(target: &str) -> Cow<'_, str> {
+    if target.starts_with('/') || target == "*" {
+        target.into()
+    } else {
+        format!("/{target}").into()
+    }
 }
 
 /// What the app answered.
@@ -198,32 +278,17 @@ fn write_head(
     headers: &HeaderMap,
     length: BodyLength,
 ) {
-    let host = match &outbound.policy.host {
-        HostHeader::Preserve => outbound.authority,
-        HostHeader::Upstream => outbound.upstream.authority(connection.origin()).as_bytes(),
-        HostHeader::Literal(host) => host.as_bytes(),
-    };
-    let onward = Onward {
-        method: outbound.method,
-        target: outbound.target,
-        headers,
-        connection: &outbound.connection,
-        authority: outbound.authority,
-        host,
-        port: outbound.port,
+    let sender = Sender {
         peer: &record.session().peer().text,
         client: record.client(),
-        peer_trusted: outbound.peer_trusted,
         request_id: record.request_id(),
-        body: length,
-        upgrade: outbound.upgrade.as_ref(),
-        edits: &outbound.policy.request_headers,
     };
+    let onward = outbound.onward(connection.origin(), sender, headers, length);
     headers::write_request(connection.head_buffer(), &onward);
 }
 
 /// By what hyper has understood, never by what the client's fields say.
-fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
+pub(crate) fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
     match body.size_hint().exact() {
         None => BodyLength::Chunked,
         Some(0) if !headers.contains_key(header::CONTENT_LENGTH) => BodyLength::None,

@@ -1,20 +1,17 @@
 //! One request, from its head to its response's head. Every branch that a request can take is here; what the
-//! branches need is computed elsewhere. Below it is only what a request is read with.
+//! branches need is computed elsewhere. Below it is only what an answer is made with.
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts,
-};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     body::Body,
-    error::{BadHost, ProxyError, page},
+    error::{ProxyError, page},
     forward::{Answer, Outbound, forward},
-    headers::{self, ConnectionOptions},
-    method,
-    route::Authority,
+    headers,
+    request::Asked,
     session::Session,
     snapshot::Route,
     telemetry::record::Record,
@@ -75,55 +72,24 @@ async fn lead(
     body: Incoming,
 ) -> Result<(Arc<Route>, Answer), ProxyError> {
     // 1 read
-    if !method::is_forwarded(&parts.method) {
-        return Err(ProxyError::MethodNotAllowed {
-            method: parts.method.clone(),
-        });
-    }
-    if !is_path_or_url(&parts.method, &parts.uri) {
-        let because = "names a target that is neither a path nor an http URL";
-        return Err(ProxyError::BadRequest { because });
-    }
-    let host = sole_host(&parts.uri, &parts.headers)?;
-    let authority =
-        Authority::parse(host.as_bytes()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
+    let asked = Asked::read(&parts.method, &parts.uri, parts.version, &parts.headers)?;
     let worker = session.worker();
-    let peer_trusted = worker.trusts(session.peer().ip);
-    if peer_trusted {
-        record.set_client(worker.client(session.peer().ip, &parts.headers));
-        if let Some(id) = headers::earlier_request_id(&parts.headers) {
+    let vouched = worker.vouched(session.peer().ip, &parts.headers);
+    if let Some(vouched) = &vouched {
+        record.set_client(vouched.client);
+        if let Some(id) = vouched.request_id {
             record.keep_request_id(id);
         }
     }
 
     // 2 route
     let route = worker
-        .route(authority.host())
-        .ok_or_else(|| ProxyError::UnknownHost {
-            host: String::from_utf8_lossy(host.as_bytes()).into(),
-        })?;
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    let (upstream, target) = route.upstream(target);
-    record.set_route(&route, upstream);
+        .route(asked.authority.host())
+        .ok_or_else(|| asked.unknown_host())?;
 
     // 3 rewrite: what the app is to be told
-    let connection = ConnectionOptions::of(&parts.headers);
-    let upgrade = upgrade_wanted(parts.version, &connection, &parts.headers);
-    let target = absolute_path(target);
-    let outbound = Outbound {
-        upstream,
-        policy: &route.policy,
-        method: &parts.method,
-        target: &target,
-        authority: host.as_bytes(),
-        port: authority.port(),
-        peer_trusted,
-        connection,
-        upgrade,
-    };
+    let outbound = Outbound::new(&asked, &route, &parts.headers, vouched.is_some());
+    record.set_route(&route, outbound.upstream);
 
     // 4 forward
     let answer = forward(session, record, &outbound, &mut parts.headers, body).await?;
@@ -166,58 +132,5 @@ fn switch(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
         headers.insert(header::UPGRADE, protocol);
-    }
-}
-
-/// The forms that a target may have (RFC 9112 §3.2). hyper takes a bare word for an authority, which is CONNECT's form
-/// and would be a second Host.
-fn is_path_or_url(method: &Method, uri: &Uri) -> bool {
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(_)) => true,
-        (None, None) => uri.path() != "*" || method == Method::OPTIONS,
-        (Some(_) | None, _) => false,
-    }
-}
-
-/// The Host of a request: the target's authority if it has one (RFC 9112 §3.2.2), else the one Host field.
-fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().ok_or(ProxyError::BadHost(BadHost::Missing))?;
-    if hosts.next().is_some() {
-        return Err(ProxyError::BadHost(BadHost::Repeated));
-    }
-    let Some(authority) = uri.authority() else {
-        return Ok(host.clone());
-    };
-    HeaderValue::from_str(authority.as_str()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))
-}
-
-/// The protocol that a request asks to switch to (RFC 9110 §7.8): only one that its Connection field names, only in
-/// HTTP/1.1, and never HTTP/2, which would carry requests that nobody has routed.
-fn upgrade_wanted(
-    version: Version,
-    connection: &ConnectionOptions,
-    headers: &HeaderMap,
-) -> Option<HeaderValue> {
-    let protocol = headers
-        .get(header::UPGRADE)
-        .filter(|_| version == Version::HTTP_11 && connection.upgrade())?;
-    let names_http = protocol
-        .as_bytes()
-        .split(|&byte| byte == b',')
-        .any(|protocol| {
-            let name = protocol.trim_ascii();
-            name.eq_ignore_ascii_case(b"h2c")
-                || name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"http")
-        });
-    (!names_http).then(|| protocol.clone())
-}
-
-/// A target whose prefix was taken off, or that never had a path, still begins with a slash.
-fn absolute_path(target: &str) -> std::borrow::Cow<'_, str> {
-    if target.starts_with('/') || target == "*" {
-        target.into()
-    } else {
-        format!("/{target}").into()
     }
 }

@@ -144,9 +144,30 @@ fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
     claim(X_REQUEST_ID, onward.request_id.as_bytes());
 }
 
+/// What a trusted peer says of the request that it passes on.
+#[derive(Debug)]
+pub(crate) struct Vouched<'a> {
+    /// Whose request it is.
+    pub(crate) client: IpAddr,
+    pub(crate) request_id: Option<&'a str>,
+}
+
+/// What is believed of a request because of where it comes from; nothing, unless the peer is trusted.
+pub(crate) fn vouched<'a>(
+    peer: IpAddr,
+    headers: &'a HeaderMap,
+    trusted: &[IpNet],
+) -> Option<Vouched<'a>> {
+    let is_trusted = trusted.iter().any(|net| net.contains(&peer));
+    is_trusted.then(|| Vouched {
+        client: client(peer, headers, trusted),
+        request_id: earlier_request_id(headers),
+    })
+}
+
 /// Whose request it is: going back from the peer through the addresses that X-Forwarded-For lists, the first
 /// that isn't trusted. Where all of them are, the one furthest back.
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut client = peer;
     for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
@@ -176,7 +197,7 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
 }
 
 /// A request id that a trusted proxy gave, if it is one that can be repeated anywhere without harm.
-pub(crate) fn earlier_request_id(headers: &HeaderMap) -> Option<&str> {
+fn earlier_request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let harmless = id
         .bytes()

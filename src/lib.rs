@@ -1,8 +1,8 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 //!
 //! The path of a request, in reading order: `listener` (accepting, on what `socket` has bound), `worker` (one
-//! thread), `connection` and `session` (one client), `handle` (the table of contents of a request), `method`,
-//! `route`, `headers`, `forward`, `upstream`, `upgrade`, `body`, `error`, `telemetry::record`.
+//! thread), `connection` and `session` (one client), `handle` (the table of contents of a request), `request`,
+//! `method`, `route`, `headers`, `forward`, `upstream`, `upgrade`, `body`, `error`, `telemetry::record`.
 //!
 //! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
 //! all), `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
@@ -22,6 +22,7 @@ mod html;
 mod listener;
 mod method;
 mod reload;
+mod request;
 pub mod route;
 mod session;
 mod shutdown;

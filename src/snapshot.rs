@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, Config, EdgeLimits, Policy},
-    route::{HostTable, PathTable},
+    route::{Fit, HostTable, PathPrefix, PathTable},
     upstream::Upstream,
 };
 
@@ -101,6 +101,14 @@ impl Snapshot {
         self.hosts.find(host)
     }
 
+    /// Every route that a host fits, the one that it gets first.
+    pub(crate) fn matches<'s, 'h>(
+        &'s self,
+        host: &'h str,
+    ) -> impl Iterator<Item = (Fit<'h>, &'s Arc<Route>)> {
+        self.hosts.matches(host)
+    }
+
     pub(crate) fn routes(&self) -> usize {
         self.routes.len()
     }
@@ -137,7 +145,17 @@ impl Route {
     }
 
     fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        std::iter::once(&self.rest).chain(self.paths.values().map(|path| &path.upstream))
+        std::iter::once(&self.rest).chain(self.paths.iter().map(|(_, path)| &path.upstream))
+    }
+
+    /// The prefixes that a target is compared with, in this order.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &PathPrefix> {
+        self.paths.iter().map(|(prefix, _)| prefix)
+    }
+
+    /// The one that gets a target, if one does.
+    pub(crate) fn prefix(&self, target: &str) -> Option<&PathPrefix> {
+        self.paths.find(target).map(|(prefix, _)| prefix)
     }
 
     /// The upstream for a target, and the target as that upstream shall see it.

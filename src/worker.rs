@@ -26,7 +26,8 @@ use tokio::{
 use crate::{
     config::{Address, EdgeLimits, Policy},
     deadline::{Deadlines, TICK},
-    headers, listener,
+    headers::{self, Vouched},
+    listener,
     snapshot::{Route, Snapshot},
     socket::BoundSocket,
     telemetry::{
@@ -249,18 +250,9 @@ impl Worker {
         self.read(|snapshot| snapshot.limits.clone())
     }
 
-    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        self.read(|snapshot| {
-            snapshot
-                .trusted_proxies
-                .iter()
-                .any(|net| net.contains(&peer))
-        })
-    }
-
-    /// The client that a request from a trusted peer names.
-    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        self.read(|snapshot| headers::client(peer, headers, &snapshot.trusted_proxies))
+    /// What the peer says of a request, if its word is taken.
+    pub(crate) fn vouched<'h>(&self, peer: IpAddr, headers: &'h HeaderMap) -> Option<Vouched<'h>> {
+        self.read(|snapshot| headers::vouched(peer, headers, &snapshot.trusted_proxies))
     }
 
     /// Watches for the return of an upstream that has gone away, on a task of its own.

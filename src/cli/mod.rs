@@ -2,6 +2,7 @@
 
 pub mod check;
 mod demo;
+mod explain;
 mod healthcheck;
 mod routes;
 mod run;
@@ -46,6 +47,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say where a request would go and why, and what its app would be told
+    Explain(explain::Given),
     /// Serve with an embedded tenant in the place of each upstream: no containers needed
     Demo {
         #[arg(long, value_name = "ADDRESS", default_value = demo::LISTEN)]
@@ -85,6 +88,15 @@ pub fn execute(arguments: Arguments) -> anyhow::Result<bool> {
             routes::routes(&config, json, out)?;
             out.flush()?;
             Ok(true)
+        }
+        Command::Explain(given) => {
+            let Some(config) = load(&mut Source::new(path), coloured, &mut err)? else {
+                return Ok(false);
+            };
+            let out = &mut io::BufWriter::new(out.lock());
+            let routes = explain::explain(&config, &given, out)?;
+            out.flush()?;
+            Ok(routes)
         }
         Command::Demo { listen } => demo::demo(given.as_deref(), listen, coloured, &mut err),
         Command::Healthcheck { address } => Ok(healthcheck::healthcheck(address, &path, &mut err)?),

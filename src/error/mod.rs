@@ -96,6 +96,15 @@ pub(crate) enum Fault {
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 impl ProxyError {
+    /// Why hyper could not read a head; nothing where the connection ended instead.
+    pub(crate) fn of_head(error: &hyper::Error, bytes_max: usize) -> Option<Self> {
+        if error.is_parse_too_large() {
+            return Some(Self::HeadersTooLarge { bytes_max });
+        }
+        let because = "is not HTTP";
+        error.is_parse().then_some(Self::BadRequest { because })
+    }
+
     /// The status of the answer, or for errors that are never answered, the one in the log.
     pub(crate) fn status(&self) -> StatusCode {
         match self {

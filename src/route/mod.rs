@@ -13,5 +13,5 @@ pub use self::{
     authority::{Authority, InvalidHost},
     pattern::{HostPattern, HostPatternError},
     prefix::{PathPrefix, PathPrefixError},
-    table::{HostTable, PathTable},
+    table::{Fit, HostTable, PathTable},
 };

@@ -15,6 +15,15 @@ pub struct HostTable<T> {
     below: HashMap<Box<str>, T, RandomState>,
 }
 
+/// How a host fits an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit<'h> {
+    /// It is the very host.
+    Exact,
+    /// It is below this one, which has a wildcard.
+    Below(&'h str),
+}
+
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
         Self {
@@ -51,21 +60,29 @@ impl<T> HostTable<T> {
 
     /// Looks up a host that is written as [`super::Authority::host`] writes it.
     #[must_use]
+    #[inline]
     pub fn find(&self, host: &str) -> Option<&T> {
-        if let Some(value) = self.exact.get(host) {
-            return Some(value);
-        }
-        if self.below.is_empty() {
-            return None;
-        }
+        self.matches(host).next().map(|(_, value)| value)
+    }
+
+    /// Every entry that a host fits, the one that it gets first.
+    #[inline]
+    pub fn matches<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = (Fit<'h>, &'t T)> {
+        let exact = self.exact.get(host).map(|value| (Fit::Exact, value));
         let mut rest = host;
-        while let Some((_, suffix)) = rest.split_once('.') {
-            if let Some(value) = self.below.get(suffix) {
-                return Some(value);
+        let below = std::iter::from_fn(move || {
+            if self.below.is_empty() {
+                return None;
             }
-            rest = suffix;
-        }
-        None
+            while let Some((_, suffix)) = rest.split_once('.') {
+                rest = suffix;
+                if let Some(value) = self.below.get(suffix) {
+                    return Some((Fit::Below(suffix), value));
+                }
+            }
+            None
+        });
+        exact.into_iter().chain(below)
     }
 
     #[must_use]
@@ -113,15 +130,14 @@ impl<T> PathTable<T> {
     /// Looks up a path as the client sent it, with or without its query.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<(&PathPrefix, &T)> {
-        let (prefix, value) = self
-            .longest_first
-            .iter()
-            .find(|(prefix, _)| prefix.matches(path))?;
-        Some((prefix, value))
+        self.iter().find(|(prefix, _)| prefix.matches(path))
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.longest_first.iter().map(|(_, value)| value)
+    /// Every entry, in the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = (&PathPrefix, &T)> {
+        self.longest_first
+            .iter()
+            .map(|(prefix, value)| (prefix, value))
     }
 }
 
@@ -196,20 +212,17 @@ mod tests {
         assert!(table.insert(twice, String::new()).is_err());
     }
 
-    /// What [`HostTable::find`] means, by looking at every pattern.
-    fn oracle<'p>(patterns: &'p [HostPattern], host: &str) -> Option<&'p HostPattern> {
+    /// What [`HostTable::matches`] means, by looking at every pattern.
+    fn oracle<'p>(patterns: &'p [HostPattern], host: &str) -> Vec<&'p HostPattern> {
         let below = |pattern: &&HostPattern| {
             let suffix = pattern.wildcard_suffix().unwrap_or("\0");
             host.strip_suffix(suffix)
                 .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
         };
-        let exact = patterns.iter().find(|pattern| pattern.as_str() == host);
-        exact.or_else(|| {
-            patterns
-                .iter()
-                .filter(below)
-                .max_by_key(|pattern| pattern.as_str().len())
-        })
+        let mut wildcards: Vec<_> = patterns.iter().filter(below).collect();
+        wildcards.sort_by_key(|pattern| std::cmp::Reverse(pattern.as_str().len()));
+        let exact = patterns.iter().filter(|pattern| pattern.as_str() == host);
+        exact.chain(wildcards).collect()
     }
 
     proptest! {
@@ -224,7 +237,17 @@ mod tests {
                 table.insert(pattern, pattern.clone()).unwrap();
             }
             for host in &hosts {
-                prop_assert_eq!(table.find(host), oracle(&patterns, host));
+                let fitting = oracle(&patterns, host);
+                prop_assert_eq!(table.find(host), fitting.first().copied());
+                for (fit, pattern) in table.matches(host) {
+                    let shown = match fit {
+                        Fit::Exact => host.clone(),
+                        Fit::Below(suffix) => format!("*.{suffix}"),
+                    };
+                    prop_assert_eq!(shown, pattern.to_string());
+                }
+                let found: Vec<_> = table.matches(host).map(|(_, pattern)| pattern).collect();
+                prop_assert_eq!(found, fitting);
             }
         }
 

@@ -185,15 +185,8 @@ impl Record {
 
 /// A connection whose head hyper could not read, and has answered itself where it could.
 pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
-    let refusal = if error.is_parse_too_large() {
-        ProxyError::HeadersTooLarge {
-            bytes_max: session.worker().limits().headers_bytes_max,
-        }
-    } else if error.is_parse() {
-        ProxyError::BadRequest {
-            because: "is not HTTP",
-        }
-    } else {
+    let Some(refusal) = ProxyError::of_head(error, session.worker().limits().headers_bytes_max)
+    else {
         return;
     };
     tracing::debug!(client = %session.peer().text, %error, "request head refused");

@@ -75,6 +75,10 @@ impl Upstream {
         self.origins == wanted.origins
     }
 
+    pub(crate) fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
     /// The Host that an origin goes by.
     pub(crate) fn authority(&self, origin: usize) -> &str {
         self.authorities

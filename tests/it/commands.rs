@@ -1,13 +1,14 @@
 //! The command line: exit codes, what goes to which stream, and commands that need no running edge.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
     DEADLINE,
-    client::Client,
+    client::{Client, Response},
+    dns::{NameServer, Reply},
     edge::{Edge, PREAMBLE, Process, Setup, tenant, tenant_at},
     upstream::Upstream,
 };
@@ -299,6 +300,371 @@ fn routes_of_a_bad_file_is_1() {
     );
 }
 
+/// A request, to be explained and to be sent.
+struct Ask {
+    from: &'static str,
+    method: &'static str,
+    host: &'static str,
+    target: &'static str,
+    fields: &'static [&'static str],
+    body: &'static str,
+}
+
+const ASK: Ask = Ask {
+    from: "127.0.0.1",
+    method: "GET",
+    host: "thor.polls.local:8080",
+    target: "/",
+    fields: &[],
+    body: "",
+};
+
+impl Ask {
+    fn explained(&self, setup: &Setup) -> (Option<i32>, Value) {
+        let url = format!("http://{}{}", self.host, self.target);
+        let mut arguments = vec!["explain", &url, "--json", "--from", self.from];
+        arguments.extend(["--method", self.method]);
+        for field in self.fields {
+            arguments.extend(["--header", field]);
+        }
+        let output = setup.output(&arguments);
+        assert_eq!(output.stderr, "");
+        (output.code, serde_json::from_str(&output.stdout).unwrap())
+    }
+
+    fn sent(&self, edge: &Edge) -> Response {
+        let mut client = Client::connect_from(self.from, edge.address());
+        let lines = self.fields.iter().map(|field| format!("{field}\r\n"));
+        client.send(format!(
+            "{} {} HTTP/1.1\r\nHost: {}\r\n{}\r\n{}",
+            self.method,
+            self.target,
+            self.host,
+            lines.collect::<String>(),
+            self.body
+        ));
+        client.response_to(self.method)
+    }
+}
+
+/// Fields with each new request id, which is another each time, made the same.
+fn comparable(fields: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let is_new =
+        |value: &str| value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fields
+        .map(|(name, value)| match name.as_str() {
+            "x-request-id" if is_new(&value) => (name, "new".to_owned()),
+            _ => (name, value),
+        })
+        .collect()
+}
+
+const CLAIMS: &[&str] = &[
+    "X-Real-IP: 6.6.6.6",
+    "X-Forwarded-For: 192.0.2.1, 192.0.2.2",
+    "X-Forwarded-For: 127.0.0.2",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Host: front.example",
+    "X-Request-ID: from-the-front",
+    "Forwarded: for=6.6.6.6",
+    "X_Real_IP: 6.6.6.6",
+    "Accept: */*",
+];
+
+const ASKS: &[Ask] = &[
+    ASK,
+    Ask {
+        host: "THOR.polls.local.",
+        target: "/polls/?page=2&x=%2f",
+        ..ASK
+    },
+    Ask {
+        host: "a.b.polls.local:80",
+        ..ASK
+    },
+    Ask {
+        fields: CLAIMS,
+        ..ASK
+    },
+    Ask {
+        from: "127.0.0.2",
+        fields: CLAIMS,
+        ..ASK
+    },
+    Ask {
+        from: "127.0.0.2",
+        ..ASK
+    },
+    Ask {
+        target: "/static/a.css?v=1",
+        ..ASK
+    },
+    Ask {
+        target: "/static?v=1",
+        ..ASK
+    },
+    Ask {
+        target: "/staticfiles",
+        ..ASK
+    },
+    Ask {
+        host: "potter.polls.local:8080",
+        fields: &["Cookie: a=b", "cookie: c=d"],
+        ..ASK
+    },
+    Ask {
+        method: "POST",
+        fields: &[
+            "Content-Length: 5",
+            "Content-Type: text/plain",
+            "X-Debug: 1",
+        ],
+        body: "hello",
+        ..ASK
+    },
+    Ask {
+        method: "PUT",
+        fields: &[
+            "Transfer-Encoding: chunked",
+            "TE: trailers",
+            "Connection: te, x-mine",
+            "X-Mine: 1",
+        ],
+        body: "5\r\nhello\r\n0\r\n\r\n",
+        ..ASK
+    },
+    Ask {
+        fields: &[
+            "Connection: upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Key: x",
+        ],
+        ..ASK
+    },
+    Ask {
+        fields: &["Connection: upgrade", "Upgrade: h2c"],
+        ..ASK
+    },
+    Ask {
+        method: "PURGE",
+        fields: &["Keep-Alive: 5", "X-Empty:"],
+        ..ASK
+    },
+];
+
+#[test]
+fn explain_says_field_by_field_what_the_app_then_sees() {
+    let (app, files) = (Upstream::saying("ok"), Upstream::saying("ok"));
+    let config = format!(
+        "trusted_proxies = \"127.0.0.2\"\n{}{}{}{}",
+        tenant("thor", &app),
+        "request_headers = { set = { X-Tenant = \"thor\" }, add = { Accept = \"a/b\" }, remove = [\"X-Debug\"] }\n",
+        format_args!(
+            "paths = [{{ prefix = \"/static\", upstream = \"{}\", strip = true }}]\n",
+            files.url()
+        ),
+        format_args!(
+            "{}host = \"upstream\"\n[routes.wide]\nhosts = \"*.polls.local\"\nupstream = \"{}\"\nhost = \"wide.example\"\n",
+            tenant("potter", &app),
+            app.url()
+        ),
+    );
+    let edge = Edge::start(&config);
+    let setup = Setup::new(&config);
+    for ask in ASKS {
+        let (code, told) = ask.explained(&setup);
+        assert_eq!((code, &told["routes"]), (Some(0), &Value::Bool(true)));
+        let logged = edge.access_log().count();
+        ask.sent(&edge).expect(200, "ok");
+        let line = edge
+            .access_log()
+            .json_after(logged, "the request", |_| true);
+
+        let endpoint = &told["upstream"][0]["endpoints"][0];
+        assert_eq!(
+            (&told["tenant"], endpoint),
+            (&line["tenant"], &line["endpoint"])
+        );
+        assert_eq!(told["client"]["address"], line["client"]);
+        let seen = if *endpoint == files.authority() {
+            files.last()
+        } else {
+            app.last()
+        };
+        let sees = &told["app_sees"];
+        assert_eq!(
+            (&sees["method"], &sees["target"]),
+            (&seen.method().into(), &seen.target().into())
+        );
+        let fields = serde_json::from_value::<Vec<(String, String)>>(sees["headers"].clone());
+        assert_eq!(
+            comparable(fields.unwrap().into_iter()),
+            comparable(seen.head.fields.into_iter()),
+            "{} {}{} {:?}",
+            ask.method,
+            ask.host,
+            ask.target,
+            ask.fields
+        );
+    }
+}
+
+#[test]
+fn explain_says_of_what_no_app_gets_what_the_client_is_told() {
+    let app = Upstream::saying("ok");
+    let config = tenant("thor", &app);
+    let edge = Edge::start(&config);
+    let setup = Setup::new(&config);
+    const JSON: &[&str] = &["Accept: application/json"];
+    for (status, ask) in [
+        (
+            404,
+            Ask {
+                host: "thro.polls.local:8080",
+                fields: JSON,
+                ..ASK
+            },
+        ),
+        (
+            400,
+            Ask {
+                host: "thor..local",
+                fields: JSON,
+                ..ASK
+            },
+        ),
+        (
+            405,
+            Ask {
+                method: "FOO",
+                fields: JSON,
+                ..ASK
+            },
+        ),
+    ] {
+        let (code, told) = ask.explained(&setup);
+        assert_eq!((code, &told["routes"]), (Some(1), &Value::Bool(false)));
+        let answer = ask.sent(&edge);
+        assert_eq!(answer.status, status);
+        for key in ["status", "error", "message"] {
+            assert_eq!(told[key], answer.json()[key], "{key}");
+        }
+        let nearest = &told["nearest"]["pattern"];
+        assert_eq!(*nearest == "thor.polls.local", status == 404, "{nearest}");
+        assert!(
+            !answer.text().contains("thor.polls.local"),
+            "{}",
+            answer.text()
+        );
+    }
+    assert_eq!(app.connections(), 0);
+}
+
+#[test]
+fn explain_looks_names_up_and_dials_nobody() {
+    let app = Upstream::saying("ok");
+    let server = NameServer::script(|name, _| match name {
+        "thor_web" => {
+            Reply::Addresses(vec![Ipv4Addr::new(10, 9, 0, 3), Ipv4Addr::new(10, 9, 0, 4)])
+        }
+        "silent_web" => Reply::Silence,
+        _ => Reply::NoSuchName,
+    });
+    let config = format!(
+        "{}[routes.thor]\nhosts = \"thor.polls.local\"\ntimeouts.connect = \"300ms\"\n\
+        upstream = [\"http://thor_web:8000\", \"http://gone_web:8000\", \"http://silent_web:8000\", \"{}\"]\n",
+        server.config(),
+        app.url()
+    );
+    let setup = Setup::new(&config);
+    let (code, told) = ASK.explained(&setup);
+    // It routes, even though an origin is away.
+    assert_eq!(code, Some(0));
+    let endpoints = |origin: usize| told["upstream"][origin]["endpoints"].clone();
+    let mut found: Vec<String> = serde_json::from_value(endpoints(0)).unwrap();
+    found.sort_unstable();
+    assert_eq!(found, ["10.9.0.3:8000", "10.9.0.4:8000"]);
+    let none = Value::Array(Vec::new());
+    assert_eq!((endpoints(1), endpoints(2)), (none.clone(), none));
+    assert_eq!(endpoints(3)[0], app.authority());
+    let error = |origin: usize| told["upstream"][origin]["error"].to_string();
+    assert_eq!(error(0), "null");
+    assert!(error(2).contains("300ms"), "{}", error(2));
+
+    let text = setup.output(&["explain", "thor.polls.local"]).stdout;
+    for part in [
+        "GET thor.polls.local goes to thor\n",
+        "  10.9.0.3:8000\n",
+        "  10.9.0.4:8000\n",
+        "http://gone_web:8000    no answer: ",
+        "http://silent_web:8000  no answer: none within 300ms",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert_eq!(app.connections(), 0);
+}
+
+#[test]
+fn explain_is_0_where_it_routes_1_where_it_does_not_and_2_for_nonsense() {
+    let setup = Setup::exactly(
+        "[routes.thor]\nhosts = \"thor.polls.local\"\nupstream = \"http://127.0.0.1:8000\"\n",
+    );
+    let check = |code: i32, arguments: &[&str]| {
+        let output = setup.output(&[&["explain"], arguments].concat());
+        assert_eq!(output.code, Some(code), "{arguments:?} {output:?}");
+        // Nonsense has no answer; everything else is one.
+        assert_eq!(output.stdout.is_empty(), code == 2, "{arguments:?}");
+        assert_eq!(output.stderr.is_empty(), code != 2, "{arguments:?}");
+    };
+    check(0, &["http://thor.polls.local/"]);
+    check(0, &["https://THOR.polls.local:8443"]);
+    check(
+        0,
+        &["http://other.example", "--header", "Host: thor.polls.local"],
+    );
+    check(0, &["thor.polls.local", "--from", "2001:db8::1"]);
+    check(1, &["http://potter.polls.local/"]);
+    check(1, &["thor.polls.local", "--header", "Host: potter"]);
+    check(
+        1,
+        &[
+            "thor.polls.local",
+            "--header",
+            "Host: a",
+            "--header",
+            "Host: a",
+        ],
+    );
+    check(
+        1,
+        &[
+            "thor.polls.local",
+            "--header",
+            "Transfer-Encoding: gzip",
+            "--method",
+            "POST",
+        ],
+    );
+    check(2, &[]);
+    check(2, &["ftp://thor.polls.local"]);
+    check(2, &["/polls/"]);
+    check(2, &["thor.polls.local", "--header", "X-Real-IP"]);
+    check(2, &["thor.polls.local", "--header", "X: a\r\nHost: b"]);
+    check(2, &["thor.polls.local", "--from", "thor"]);
+    check(2, &["thor.polls.local", "--method", "G T"]);
+}
+
+#[test]
+fn explain_by_a_bad_file_is_1_and_tells_where() {
+    let output = Setup::exactly(MISTAKEN).output(&["explain", "thor.polls.local"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
+    assert!(
+        output.stderr.contains("proxy.toml:1:10"),
+        "{}",
+        output.stderr
+    );
+}
+
 #[test]
 fn schema_knows_every_key() {
     let output = Setup::exactly(GOOD).output(&["schema"]);
@@ -420,7 +786,7 @@ impl Demo {
         Self { process, port }
     }
 
-    fn get(&self, host: &str, accept: &str) -> crate::support::client::Response {
+    fn get(&self, host: &str, accept: &str) -> Response {
         let mut client = Client::connect(([127, 0, 0, 1], self.port).into());
         client.get_with(
             host,

@@ -90,7 +90,8 @@ fn names(line: &str, word: &str) -> bool {
 }
 
 /// The time is an argument there, and so is everything that was read.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
+    "request",
     "route",
     "headers",
     "limits",
@@ -100,11 +101,12 @@ const PURE: [&str; 6] = [
 ];
 
 /// The path of a request, from the socket to the record.
-const REQUEST_PATH: [&str; 13] = [
+const REQUEST_PATH: [&str; 14] = [
     "listener",
     "worker",
     "connection",
     "handle",
+    "request",
     "route",
     "limits",
     "headers",

@@ -1,0 +1,180 @@
+//! What is told of a request, in the shape of the JSON. It decides nothing.
+
+use http::{HeaderName, HeaderValue};
+use serde::Serialize;
+
+use crate::config::{HeaderEdits, HostHeader, Policy};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    pub(super) method: String,
+    pub(super) url: String,
+    /// Whether an app gets the request.
+    pub(super) routes: bool,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Outcome {
+    Led(Box<Led>),
+    Refused(Refused),
+}
+
+/// A request that goes to an app.
+#[derive(Debug, Serialize)]
+pub(super) struct Led {
+    pub(super) tenant: String,
+    /// Those that the host fits, in the order in which they are tried: the first wins.
+    pub(super) hosts: Vec<HostFit>,
+    /// Those of the route, in the order in which they are tried.
+    pub(super) paths: Vec<PathFit>,
+    pub(super) upstream: Vec<Resolved>,
+    pub(super) client: Client,
+    pub(super) app_sees: Head,
+    pub(super) policy: PolicyShown,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct HostFit {
+    pub(super) pattern: String,
+    pub(super) tenant: String,
+    pub(super) wins: bool,
+    pub(super) why: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PathFit {
+    /// None for what no prefix takes.
+    pub(super) prefix: Option<String>,
+    pub(super) wins: bool,
+    pub(super) why: &'static str,
+}
+
+/// An origin, and where it is now.
+#[derive(Debug, Serialize)]
+pub(super) struct Resolved {
+    pub(super) origin: String,
+    /// As the access log has them.
+    pub(super) endpoints: Vec<String>,
+    /// Why there are none.
+    pub(super) error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Client {
+    pub(super) peer: String,
+    /// Whether what the peer says of the client is believed.
+    pub(super) trusted: bool,
+    /// Whose request it is.
+    pub(super) address: String,
+}
+
+/// What is written to the app's connection.
+#[derive(Debug, Serialize)]
+pub(super) struct Head {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) headers: Vec<(String, String)>,
+}
+
+/// In the words of proxy.toml.
+#[derive(Debug, Serialize)]
+pub(super) struct PolicyShown {
+    pub(super) host: String,
+    pub(super) timeouts: TimeoutsShown,
+    pub(super) verify_address: bool,
+    pub(super) request_headers: EditsShown,
+    pub(super) response_headers: EditsShown,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TimeoutsShown {
+    pub(super) connect: String,
+    pub(super) response: String,
+    pub(super) idle: String,
+    pub(super) tunnel_idle: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct EditsShown {
+    pub(super) remove: Vec<String>,
+    pub(super) set: Vec<(String, String)>,
+    pub(super) add: Vec<(String, String)>,
+}
+
+/// A request that the edge answers itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) error: &'static str,
+    /// What the client is told.
+    pub(super) message: String,
+    /// For an unknown host, the known one that was probably meant. Clients are never told.
+    pub(super) nearest: Option<Nearest>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Nearest {
+    pub(super) pattern: String,
+    pub(super) tenant: String,
+}
+
+impl Head {
+    /// Takes a head apart that `headers` has written.
+    pub(super) fn read(head: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(head);
+        let mut lines = text.trim_end().split("\r\n");
+        let mut line = lines.next().unwrap_or_default().split(' ');
+        let mut word = || line.next().unwrap_or_default().to_owned();
+        Self {
+            method: word(),
+            target: word(),
+            headers: lines
+                .filter_map(|line| line.split_once(": "))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+}
+
+impl PolicyShown {
+    pub(super) fn of(policy: &Policy) -> Self {
+        let duration = |duration| humantime::format_duration(duration).to_string();
+        let timeouts = &policy.timeouts;
+        Self {
+            host: match &policy.host {
+                HostHeader::Preserve => "preserve".to_owned(),
+                HostHeader::Upstream => "upstream".to_owned(),
+                HostHeader::Literal(host) => String::from_utf8_lossy(host.as_bytes()).into(),
+            },
+            timeouts: TimeoutsShown {
+                connect: duration(timeouts.connect),
+                response: duration(timeouts.response),
+                idle: duration(timeouts.idle),
+                tunnel_idle: duration(timeouts.tunnel_idle),
+            },
+            verify_address: policy.verify_address,
+            request_headers: EditsShown::of(&policy.request_headers),
+            response_headers: EditsShown::of(&policy.response_headers),
+        }
+    }
+}
+
+impl EditsShown {
+    fn of(edits: &HeaderEdits) -> Self {
+        let fields = |fields: &[(HeaderName, HeaderValue)]| {
+            let shown = fields.iter().map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                (name.to_string(), value.into_owned())
+            });
+            shown.collect()
+        };
+        Self {
+            remove: edits.remove.iter().map(ToString::to_string).collect(),
+            set: fields(&edits.set),
+            add: fields(&edits.add),
+        }
+    }
+}
