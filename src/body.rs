@@ -2,8 +2,10 @@
 //! with the last byte, and gives the upstream connection back to the pool.
 
 use std::{
+    cell::RefCell,
     fmt,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -27,7 +29,8 @@ enum Source {
     Done,
     /// Something that the edge says itself.
     Whole(Bytes),
-    Upstream(Box<Exchange>),
+    /// Shared with the session while the request's body is still on its way.
+    Upstream(Rc<RefCell<Exchange>>),
 }
 
 /// The response can't be completed. There is no status left to say so: hyper cuts the connection, and the client
@@ -61,8 +64,13 @@ impl Body {
     }
 
     pub(crate) fn upstream(exchange: Exchange, record: Box<Record>) -> Self {
+        let is_uploading = exchange.upload_is_open();
+        let exchange = Rc::new(RefCell::new(exchange));
+        if is_uploading {
+            record.session().set_uploading(Some(Rc::clone(&exchange)));
+        }
         let mut body = Self {
-            source: Source::Upstream(Box::new(exchange)),
+            source: Source::Upstream(exchange),
             record: Some(record),
         };
         body.finish_if_over();
@@ -71,7 +79,7 @@ impl Body {
 
     /// Ends as soon as the last byte is known to have come, not when somebody asks for one more.
     fn finish_if_over(&mut self) {
-        if matches!(&self.source, Source::Upstream(exchange) if exchange.is_end()) {
+        if matches!(&self.source, Source::Upstream(exchange) if exchange.borrow().is_end()) {
             self.finish();
         }
     }
@@ -82,10 +90,13 @@ impl Body {
             return;
         };
         if let Source::Upstream(exchange) = source {
-            if exchange.upload_is_open() {
+            record.session().set_uploading(None);
+            // The session's was the only other one.
+            let exchange = Rc::into_inner(exchange).map(RefCell::into_inner);
+            if exchange.as_ref().is_some_and(Exchange::upload_is_open) {
                 record.session().set_answered_early();
             }
-            if let Some(connection) = exchange.finish() {
+            if let Some(connection) = exchange.and_then(Exchange::finish) {
                 record.give_back(connection);
             }
         }
@@ -118,7 +129,7 @@ impl HttpBody for Body {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             (Source::Upstream(exchange), Some(record)) => {
-                ready!(exchange.poll_body(cx, record.session()))
+                ready!(exchange.borrow_mut().poll_body(cx, record.session()))
             }
             _ => return Poll::Ready(None),
         };
@@ -147,6 +158,7 @@ impl HttpBody for Body {
             Source::Done => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(exchange) => exchange
+                .borrow()
                 .remaining()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
         }

@@ -27,7 +27,7 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a draining edge waits for the first request of a connection that it has accepted.
+/// How long a draining edge waits for one more request of a client that is connected and silent.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Whether hyper has been told to make this request the connection's last.
@@ -67,13 +67,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
         loop {
             if session.worker().is_draining() {
                 match (session.phase(), leaving) {
-                    // It has connected to send a request, and may be doing so; one is still answered.
-                    (Phase::Fresh, Leaving::No) => {
+                    // The client may be sending a request at this moment; one is still answered, and told to be the
+                    // last.
+                    (Phase::Fresh | Phase::Idle, Leaving::No) => {
                         session.deadline().set(LAST_CALL);
                         leaving = Leaving::AfterOne;
                     }
-                    (Phase::Fresh | Phase::Head, _) | (_, Leaving::Asked) => {}
-                    (Phase::Idle | Phase::Request | Phase::Response(_), _) => {
+                    (Phase::Fresh | Phase::Idle | Phase::Head, _) | (_, Leaving::Asked) => {}
+                    (Phase::Request | Phase::Response(_), Leaving::No | Leaving::AfterOne) => {
                         leaving = Leaving::Asked;
                         Pin::new(&mut http).graceful_shutdown();
                     }
@@ -81,18 +82,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
             }
             match Pin::new(&mut http).poll(cx) {
                 Poll::Ready(result) => return Poll::Ready(End::Http(result)),
-                Poll::Pending if session.worker().is_ending() => return Poll::Ready(End::Silent),
-                Poll::Pending if !session.deadline().passed() => return Poll::Pending,
-                Poll::Pending => match session.phase() {
-                    Phase::Idle if leaving != Leaving::Asked => {
-                        leaving = Leaving::Asked;
-                        Pin::new(&mut http).graceful_shutdown();
-                    }
-                    Phase::Head => return Poll::Ready(End::HeadTimeout),
-                    Phase::Fresh | Phase::Idle | Phase::Request | Phase::Response(_) => {
-                        return Poll::Ready(End::Silent);
-                    }
-                },
+                Poll::Pending => session.drive_upload(cx),
+            }
+            match session.phase() {
+                _ if !session.deadline().passed() => return Poll::Pending,
+                Phase::Idle if leaving != Leaving::Asked => {
+                    leaving = Leaving::Asked;
+                    Pin::new(&mut http).graceful_shutdown();
+                }
+                Phase::Head => return Poll::Ready(End::HeadTimeout),
+                Phase::Fresh | Phase::Idle | Phase::Request | Phase::Response(_) => {
+                    return Poll::Ready(End::Silent);
+                }
             }
         }
     })
@@ -143,9 +144,7 @@ async fn linger(stream: &mut Stream, session: &Session) {
         }
     });
     poll_fn(|cx| match read.as_mut().poll(cx) {
-        Poll::Pending if !session.deadline().passed() && !session.worker().is_ending() => {
-            Poll::Pending
-        }
+        Poll::Pending if !session.deadline().passed() => Poll::Pending,
         _ => Poll::Ready(()),
     })
     .await;

@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
+    runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     task::JoinHandle,
@@ -117,6 +118,7 @@ impl Edge {
                 .map_err(|error| EdgeError::Resolver(error.into()))?,
             access_log: AccessLog::start(format, Box::new(io::stdout()))
                 .map_err(EdgeError::System)?,
+            control: runtime::Handle::current(),
             connections: AtomicUsize::new(0),
         });
         let workers = (0..count).map(|index| worker::start(index, Arc::clone(&shared)));

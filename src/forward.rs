@@ -212,7 +212,9 @@ async fn connect(
             Err(_) => {
                 let (away, just_now) = upstream.is_away();
                 if just_now {
-                    session.worker().probe(upstream, Arc::clone(&away), policy);
+                    session
+                        .worker()
+                        .probe(upstream, &away, policy.timeouts.connect);
                 }
                 outage = Some(away);
             }
@@ -249,8 +251,7 @@ async fn dial(
 ) -> Result<Connection, ProxyError> {
     let after = outbound.policy.timeouts.connect;
     session.deadline().set(after);
-    let verify = outbound.policy.verify_address;
-    let mut dial = pin!(outbound.upstream.dial(session.worker().resolver(), verify));
+    let mut dial = pin!(outbound.upstream.dial(session.worker().resolver()));
     let dialled = poll_fn(|cx| match dial.as_mut().poll(cx) {
         Poll::Ready(dialled) => Poll::Ready(Some(dialled)),
         Poll::Pending if session.deadline().passed() => Poll::Ready(None),
@@ -259,7 +260,7 @@ async fn dial(
     match dialled.await {
         Some(Ok(connection)) => Ok(connection),
         Some(Err(DialError::Unreachable { endpoint, error })) => {
-            record.set_endpoint(&endpoint);
+            record.set_endpoint(&endpoint.into());
             Err(ProxyError::UpstreamUnreachable { cause: error })
         }
         Some(Err(away @ (DialError::Unresolved { .. } | DialError::Moved { .. }))) => {

@@ -39,7 +39,8 @@ pub(crate) async fn handle(
             if has_body {
                 session.set_answered_early();
             }
-            return Ok(refuse(&session, record, &error, accept.as_ref()));
+            let closes = has_body || error.closes_connection();
+            return Ok(refuse(&session, record, &error, accept.as_ref(), closes));
         }
     };
     let policy = &route.policy;
@@ -73,6 +74,7 @@ async fn lead(
 ) -> Result<(Arc<Route>, Answer), ProxyError> {
     // 1 read
     let asked = Asked::read(&parts.method, &parts.uri, parts.version, &parts.headers)?;
+    record.set_host(&asked.host);
     let worker = session.worker();
     let vouched = worker.vouched(session.peer().ip, &parts.headers);
     if let Some(vouched) = &vouched {
@@ -89,7 +91,7 @@ async fn lead(
 
     // 3 rewrite: what the app is to be told
     let outbound = Outbound::new(&asked, &route, &parts.headers, vouched.is_some());
-    record.set_route(&route, outbound.upstream);
+    record.set_route(&route, outbound.upstream.id());
 
     // 4 forward
     let answer = forward(session, record, &outbound, &mut parts.headers, body).await?;
@@ -117,11 +119,12 @@ fn refuse(
     mut record: Box<Record>,
     error: &ProxyError,
     accept: Option<&HeaderValue>,
+    closes: bool,
 ) -> Response<Body> {
     record.failed(error);
     session.begin_response(session.worker().limits().keepalive);
     let (mut head, bytes) = page::render(error, accept, record.request_id()).into_parts();
-    if error.closes_connection() {
+    if closes {
         head.headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -5,10 +5,11 @@ use std::{
     cell::{Cell, RefCell},
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
+    task::Context,
     time::Duration,
 };
 
-use crate::{deadline::Deadline, upgrade::Tunnel, worker::Worker};
+use crate::{deadline::Deadline, upgrade::Tunnel, upstream::exchange::Exchange, worker::Worker};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -24,6 +25,9 @@ pub(crate) struct Session {
     bytes_out: Cell<u64>,
     /// Set by a request that was upgraded, for the connection to run once hyper has sent the 101.
     tunnel: RefCell<Option<Tunnel>>,
+    /// The exchange whose request body is still on its way while its response is. hyper asks for more of the response
+    /// only when the client takes it, and the upload must not wait for that.
+    uploading: RefCell<Option<Rc<RefCell<Exchange>>>>,
     /// Whether an answer was given while the client still had some of its request to send.
     answered_early: Cell<bool>,
 }
@@ -81,6 +85,7 @@ impl Session {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             tunnel: RefCell::new(None),
+            uploading: RefCell::new(None),
             answered_early: Cell::new(false),
         }
     }
@@ -136,6 +141,7 @@ impl Session {
     }
 
     pub(crate) fn end_request(&self) {
+        self.set_uploading(None);
         self.phase.set(Phase::Idle);
         self.deadline.set(self.keepalive);
     }
@@ -159,6 +165,20 @@ impl Session {
 
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.borrow_mut().take()
+    }
+
+    pub(crate) fn set_uploading(&self, exchange: Option<Rc<RefCell<Exchange>>>) {
+        *self.uploading.borrow_mut() = exchange;
+    }
+
+    /// Sends what can be sent of a request body whose response has begun.
+    pub(crate) fn drive_upload(&self, cx: &mut Context<'_>) {
+        let mut uploading = self.uploading.borrow_mut();
+        if let Some(exchange) = &*uploading
+            && exchange.borrow_mut().drive_upload(cx, self).is_ready()
+        {
+            *uploading = None;
+        }
     }
 
     pub(crate) fn set_answered_early(&self) {

@@ -116,9 +116,13 @@ impl Snapshot {
 
 impl Route {
     fn build(wanted: &config::Route, old: Option<&Self>) -> Self {
+        let verify = wanted.policy.verify_address;
         let upstream = |wanted: &config::Upstream| {
-            let kept = old.and_then(|old| old.upstreams().find(|upstream| upstream.serves(wanted)));
-            kept.map_or_else(|| Arc::new(Upstream::new(wanted)), Arc::clone)
+            let kept = old.and_then(|old| {
+                old.upstreams()
+                    .find(|upstream| upstream.serves(wanted, verify))
+            });
+            kept.map_or_else(|| Arc::new(Upstream::new(wanted, verify)), Arc::clone)
         };
         let mut paths = PathTable::default();
         for path in &wanted.paths {

@@ -53,9 +53,6 @@ pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, s
         if session.deadline().passed() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if session.worker().is_ending() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
         Poll::Pending
     })
     .await;

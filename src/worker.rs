@@ -1,6 +1,6 @@
 //! One thread of the edge: a runtime, its listeners, its clients' connections, its pool of upstream connections, its
-//! clock. Nothing on the way of a request leaves the thread or takes a lock; what all workers share is read-only
-//! or a counter.
+//! clock. A request that finds a pooled connection neither leaves the thread nor takes a lock: what all workers share
+//! is read-only or a counter. A dial asks the control thread for addresses, and a full batch of log lines is handed over.
 
 use std::{
     cell::{Cell, RefCell, RefMut},
@@ -13,18 +13,20 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, Cache};
 use http::HeaderMap;
 use tokio::{
+    runtime,
     sync::{Notify, mpsc, oneshot},
     task::{JoinHandle, spawn_local},
     time::{self, Instant, MissedTickBehavior},
 };
 
 use crate::{
-    config::{Address, EdgeLimits, Policy},
+    config::{Address, EdgeLimits},
     deadline::{Deadlines, TICK},
     headers::{self, Vouched},
     listener,
@@ -51,6 +53,8 @@ const COMMANDS_MAX: usize = 16;
 pub(crate) struct Shared {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) resolver: Resolver,
+    /// The control thread's runtime.
+    pub(crate) control: runtime::Handle,
     pub(crate) access_log: AccessLog,
     /// Client connections of all workers.
     pub(crate) connections: AtomicUsize,
@@ -255,24 +259,12 @@ impl Worker {
         self.read(|snapshot| headers::vouched(peer, headers, &snapshot.trusted_proxies))
     }
 
-    /// Watches for the return of an upstream that has gone away, on a task of its own.
-    pub(crate) fn probe(
-        self: &Rc<Self>,
-        upstream: &Arc<Upstream>,
-        outage: Arc<Outage>,
-        policy: &Policy,
-    ) {
-        let worker = Rc::clone(self);
-        let id = upstream.id();
-        let probe = outage::probe(
-            Arc::downgrade(upstream),
-            outage,
-            self.shared.resolver.clone(),
-            policy.verify_address,
-            policy.timeouts.connect,
-            move |connection| worker.give_back(id, connection),
-        );
-        spawn_local(probe);
+    /// Has the control thread watch for the return of an upstream that has gone away: this one may be asked to end.
+    pub(crate) fn probe(&self, upstream: &Arc<Upstream>, outage: &Arc<Outage>, connect: Duration) {
+        let shared = &self.shared;
+        let (upstream, outage) = (Arc::downgrade(upstream), Arc::clone(outage));
+        let probe = outage::probe(upstream, outage, shared.resolver.clone(), connect);
+        shared.control.spawn(probe);
     }
 
     pub(crate) fn resolver(&self) -> &Resolver {

@@ -12,7 +12,7 @@ use crate::{
     error::{Fault, ProxyError},
     session::{Peer, Session},
     snapshot::Route,
-    upstream::{Connection, Upstream, exchange::Failure},
+    upstream::{Connection, UpstreamId, exchange::Failure},
     worker::Worker,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct Record {
     host: Option<HeaderValue>,
     request_id: RequestId,
     route: Option<Arc<Route>>,
-    upstream: Option<Arc<Upstream>>,
+    upstream: Option<UpstreamId>,
     /// The client, where it is another than the peer.
     client: Option<Box<str>>,
     endpoint: Option<Rc<str>>,
@@ -80,9 +80,14 @@ impl Record {
         self.request_id = RequestId::Kept(id.into());
     }
 
-    pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: &Arc<Upstream>) {
+    /// The host that it is routed by, which a target can name against the Host field.
+    pub(crate) fn set_host(&mut self, host: &HeaderValue) {
+        self.host = Some(host.clone());
+    }
+
+    pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: UpstreamId) {
         self.route = Some(Arc::clone(route));
-        self.upstream = Some(Arc::clone(upstream));
+        self.upstream = Some(upstream);
     }
 
     pub(crate) fn set_client(&mut self, client: IpAddr) {
@@ -172,8 +177,8 @@ impl Record {
 
     /// The upstream connection may carry another request.
     pub(crate) fn give_back(&self, connection: Connection) {
-        if let Some(upstream) = &self.upstream {
-            self.session.worker().give_back(upstream.id(), connection);
+        if let Some(upstream) = self.upstream {
+            self.session.worker().give_back(upstream, connection);
         }
     }
 
@@ -229,14 +234,16 @@ pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.complete && self.error.is_none() {
-            self.went_wrong(&if self.session.worker().is_ending() {
-                ProxyError::Aborted {
-                    fault: Fault::Edge,
-                    cause: None,
-                }
-            } else {
-                ProxyError::ClientGone
-            });
+            self.went_wrong(
+                &if self.session.worker().is_ending() || std::thread::panicking() {
+                    ProxyError::Aborted {
+                        fault: Fault::Edge,
+                        cause: None,
+                    }
+                } else {
+                    ProxyError::ClientGone
+                },
+            );
         }
         let (bytes_in, bytes_out) = self.session.bytes();
         self.session.end_request();

@@ -45,7 +45,7 @@ impl Connection {
             output: Vec::with_capacity(1024),
             sent: 0,
             written: 0,
-            endpoint,
+            endpoint: endpoint.into(),
             origin,
             pooled_since: None,
         }

@@ -6,11 +6,12 @@
 //! the address, not a byte is sent. ARCHITECTURE.md says why that is sound.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::pending,
+    io,
     net::{IpAddr, SocketAddr},
     path::Path,
     pin::pin,
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -40,11 +41,11 @@ const MOVES_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Verified {
     stream: Stream,
-    endpoint: Rc<str>,
+    endpoint: String,
 }
 
 impl Verified {
-    pub(super) fn into_parts(self) -> (Stream, Rc<str>) {
+    pub(super) fn into_parts(self) -> (Stream, String) {
         (self.stream, self.endpoint)
     }
 }
@@ -55,7 +56,7 @@ pub(crate) enum DialError {
     /// The name has no address, or had none any more when the connection was to be verified.
     Unresolved { name: Arc<str>, error: Unresolved },
     /// The last of the addresses that were tried.
-    Unreachable { endpoint: Rc<str>, error: io::Error },
+    Unreachable { endpoint: String, error: io::Error },
     /// Whenever a connection stood, its address was no longer the name's.
     Moved { name: Arc<str> },
 }
@@ -109,7 +110,7 @@ pub(super) async fn dial(
 
 /// A path names one place and no other.
 async fn dial_unix(path: &Path) -> Result<Verified, DialError> {
-    let endpoint = Rc::from(format!("unix:{}", path.display()));
+    let endpoint = format!("unix:{}", path.display());
     match UnixStream::connect(path).await {
         Ok(stream) => Ok(Verified {
             stream: Stream::Unix(stream),
@@ -195,7 +196,7 @@ impl Target<'_> {
             lost = &mut doubt => return Err(lost),
         };
         let unreachable = |error| DialError::Unreachable {
-            endpoint: address.to_string().into(),
+            endpoint: address.to_string(),
             error,
         };
         let stream = stream.map_err(unreachable)?;
@@ -205,11 +206,11 @@ impl Target<'_> {
 
     /// Resolves when the name doesn't have the address any more.
     async fn lost(self, address: SocketAddr) -> DialError {
+        if !self.verify {
+            return pending().await;
+        }
         loop {
             time::sleep(DOUBT).await;
-            if !self.verify {
-                continue;
-            }
             match self.resolver.resolve(self.name, Age::FromNow).await {
                 Ok(addresses) if addresses.contains(&address.ip()) => {}
                 Ok(_) => return self.moved(address),
@@ -231,7 +232,7 @@ impl Target<'_> {
         }
         Ok(Verified {
             stream: Stream::Tcp(stream),
-            endpoint: address.to_string().into(),
+            endpoint: address.to_string(),
         })
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     /// Whether the final head has been seen.
     in_body: bool,
     interim: u32,
+    /// What went wrong with the upload and hasn't been told yet.
+    failed: Option<Failure>,
     /// Where in the response's body we are, once its head is known.
     download: BodyDecoder,
     reusable: bool,
@@ -95,6 +97,7 @@ impl Exchange {
             answered: false,
             in_body: false,
             interim: 0,
+            failed: None,
             download: BodyDecoder::Empty,
             reusable: false,
         };
@@ -162,12 +165,28 @@ impl Exchange {
         }
     }
 
+    /// Sends what can be sent of the request while nobody asks for the response; ready once nothing is left to send. What
+    /// goes wrong is told to the one who asks for the response next.
+    pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<()> {
+        match self.poll_upload(cx, session) {
+            Ok(()) if self.upload.is_some() => Poll::Pending,
+            Ok(()) => Poll::Ready(()),
+            Err(failure) => {
+                self.failed = Some(failure);
+                Poll::Ready(())
+            }
+        }
+    }
+
     /// The next piece of the response's body.
     pub(crate) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         session: &Session,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Some(failure) = self.failed.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         if let Err(failure) = self.poll_upload(cx, session) {
             return Poll::Ready(Some(Err(failure)));
         }
@@ -225,6 +244,7 @@ impl Exchange {
     /// The connection, if both messages ended exactly where they should have, so that another request may follow.
     pub(crate) fn finish(self) -> Option<Connection> {
         let exact = self.reusable
+            && self.failed.is_none()
             && self.download.is_end()
             && self.upload.is_none()
             && self.connection.input.is_empty()

@@ -32,6 +32,8 @@ use crate::config::{self, Origin};
 pub(crate) struct Upstream {
     id: UpstreamId,
     origins: Vec<Origin>,
+    /// Whether connections are verified, see `dial`.
+    verify: bool,
     /// The Host that each origin goes by, for `host = "upstream"`.
     authorities: Vec<String>,
     turn: AtomicUsize,
@@ -45,7 +47,7 @@ pub(crate) struct Upstream {
 pub(crate) struct UpstreamId(u64);
 
 impl Upstream {
-    pub(crate) fn new(upstream: &config::Upstream) -> Self {
+    pub(crate) fn new(upstream: &config::Upstream, verify: bool) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let authority = |origin: &Origin| match origin {
             Origin::Http { host, port } => match (host.contains(':'), port) {
@@ -60,6 +62,7 @@ impl Upstream {
             id: UpstreamId(NEXT.fetch_add(1, Ordering::Relaxed)),
             authorities: upstream.origins.iter().map(authority).collect(),
             origins: upstream.origins.clone(),
+            verify,
             turn: AtomicUsize::new(0),
             health: Health::default(),
             outage: ArcSwapOption::empty(),
@@ -71,8 +74,8 @@ impl Upstream {
     }
 
     /// Whether this upstream is what `wanted` asks for, so that it need not be built anew.
-    pub(crate) fn serves(&self, wanted: &config::Upstream) -> bool {
-        self.origins == wanted.origins
+    pub(crate) fn serves(&self, wanted: &config::Upstream, verify: bool) -> bool {
+        self.origins == wanted.origins && self.verify == verify
     }
 
     pub(crate) fn origins(&self) -> &[Origin] {
@@ -108,21 +111,29 @@ impl Upstream {
     }
 
     /// A new connection to one of the origins, in turn; where one can't be had the next is tried.
-    pub(crate) async fn dial(
-        &self,
-        resolver: &Resolver,
-        verify: bool,
-    ) -> Result<Connection, DialError> {
+    pub(crate) async fn dial(&self, resolver: &Resolver) -> Result<Connection, DialError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.origins.len();
         let mut index = turn % count;
         for _ in 1..count {
-            if let Ok(connection) = self.dial_origin(index, turn, resolver, verify).await {
+            if let Ok(connection) = self.dial_origin(index, turn / count, resolver).await {
                 return Ok(connection);
             }
             index = (index + 1) % count;
         }
-        self.dial_origin(index, turn, resolver, verify).await
+        self.dial_origin(index, turn / count, resolver).await
+    }
+
+    /// Whether an origin can be dialled now; what it is dialled with is closed at once.
+    pub(crate) async fn can_be_dialled(&self, resolver: &Resolver) -> Result<(), DialError> {
+        let mut failure = None;
+        for origin in &self.origins {
+            match dial::dial(origin, 0, self.verify, resolver, &self.health).await {
+                Ok(_) => return Ok(()),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     async fn dial_origin(
@@ -130,10 +141,9 @@ impl Upstream {
         index: usize,
         turn: usize,
         resolver: &Resolver,
-        verify: bool,
     ) -> Result<Connection, DialError> {
         let origin = &self.origins[index];
-        let verified = dial::dial(origin, turn, verify, resolver, &self.health).await?;
+        let verified = dial::dial(origin, turn, self.verify, resolver, &self.health).await?;
         Ok(Connection::new(verified, index))
     }
 }

@@ -4,7 +4,6 @@
 
 use std::{
     fmt,
-    rc::Rc,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -17,7 +16,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{Connection, Upstream, resolve::Resolver};
+use super::{Upstream, resolve::Resolver};
 
 /// Requests that wait for one upstream. Those beyond are told at once that it is away.
 const WAITING_MAX: usize = 512;
@@ -101,6 +100,10 @@ impl Outage {
         Ok(())
     }
 
+    fn away_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     async fn release(&self) {
         let mut count = RELEASED_AT_ONCE;
         while self.waiting.load(Ordering::Relaxed) > 0 {
@@ -121,15 +124,12 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Dials until the upstream is back, then lets those who wait go. `keep` is given the connection that was made.
-/// Ends also when no route leads to the upstream any more.
+/// Dials until the upstream is back, then lets those who wait go. Ends also when no route leads to it any more.
 pub(crate) async fn probe(
     upstream: Weak<Upstream>,
     outage: Arc<Outage>,
     resolver: Resolver,
-    verify: bool,
-    patience: Duration,
-    keep: impl FnOnce(Connection),
+    connect: Duration,
 ) {
     let mut said = None;
     let mut asked = Instant::now();
@@ -137,30 +137,29 @@ pub(crate) async fn probe(
         let Some(upstream) = upstream.upgrade() else {
             return;
         };
-        let reason: Rc<str> = match time::timeout(patience, upstream.dial(&resolver, verify)).await
-        {
-            Ok(Ok(connection)) => {
-                keep(connection);
+        let reason = match time::timeout(connect, upstream.can_be_dialled(&resolver)).await {
+            Ok(Ok(())) => {
                 upstream.is_back();
-                let away = outage.since.elapsed();
-                tracing::info!(upstream = %upstream, away_ms = away.as_millis(), "upstream is back");
+                let away_ms = outage.away_ms();
+                tracing::info!(upstream = %upstream, away_ms, "upstream is back");
                 return outage.release().await;
             }
-            Ok(Err(error)) => error.to_string().into(),
-            Err(_) => "no answer to a dial".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer to a dial".to_owned(),
         };
         let now = Instant::now();
         if outage.asked.swap(false, Ordering::Relaxed) {
             asked = now;
             if said.is_none_or(|said| now.duration_since(said) >= SAY_EVERY) {
                 said = Some(now);
-                let away = outage.since.elapsed();
-                tracing::warn!(upstream = %upstream, away_ms = away.as_millis(), %reason, "upstream is away");
+                let away_ms = outage.away_ms();
+                tracing::warn!(upstream = %upstream, away_ms, reason, "upstream is away");
             }
         }
         drop(upstream);
         if now.duration_since(asked) >= FORGOTTEN_AFTER {
-            outage.wake.notified().await;
+            // Now and then, to see whether the upstream is still anybody's.
+            let _ = time::timeout(FORGOTTEN_AFTER, outage.wake.notified()).await;
         } else if outage.since.elapsed() < PROBE_OFTEN_FOR {
             time::sleep(PROBE_EVERY).await;
         } else {

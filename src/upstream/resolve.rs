@@ -64,7 +64,7 @@ impl fmt::Display for Unresolved {
 /// How old an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Age {
-    /// Up to a second.
+    /// Up to a second, if it has addresses: a name that had none may have one by now.
     Recent,
     /// The look-up begins after the question was asked, so that the answer holds for a moment after it.
     FromNow,
@@ -200,9 +200,9 @@ impl Asked {
     /// True if a look-up is to begin.
     fn ask(&mut self, age: Age, reply: oneshot::Sender<Answer>, now: Instant) -> bool {
         match (&mut self.running, &self.last, age) {
-            (_, Some((at, answer)), Age::Recent) if now.duration_since(*at) <= RECENT => {
+            (_, Some((at, Ok(addresses))), Age::Recent) if now.duration_since(*at) <= RECENT => {
                 // Whoever has given up waiting has no use for the answer.
-                let _ = reply.send(answer.clone());
+                let _ = reply.send(Ok(Arc::clone(addresses)));
                 false
             }
             (Some(waiting), _, Age::Recent) => {
@@ -298,6 +298,17 @@ mod tests {
         let (four, _fourth) = oneshot::channel();
         let later = now + RECENT + Duration::from_millis(1);
         assert!(asked.ask(Age::Recent, four, later));
+    }
+
+    #[test]
+    fn a_failure_is_not_kept() {
+        let now = Instant::now();
+        let mut asked = Asked::default();
+        let (one, _first) = oneshot::channel();
+        assert!(asked.ask(Age::Recent, one, now));
+        asked.answer(&Err(Unresolved::Stopped), now);
+        let (two, _second) = oneshot::channel();
+        assert!(asked.ask(Age::Recent, two, now));
     }
 
     #[test]
