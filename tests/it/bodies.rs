@@ -434,3 +434,27 @@ fn client_that_cuts_its_upload_short_leaves_the_app_no_whole_request() {
         );
     }
 }
+
+#[test]
+fn upload_goes_on_while_the_client_does_not_read_its_answer() {
+    let length = 24 * MIB;
+    // Answers at once and at length, and reads the upload meanwhile.
+    let upstream = Upstream::script(move |connection| {
+        connection.head();
+        let mut writer = connection.writer();
+        let answer = thread::spawn(move || {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            writer.write_all(head.as_bytes()).unwrap();
+            writer.write_all(&pattern(length)).unwrap();
+        });
+        assert_same(&connection.exactly(length), &pattern(length));
+        answer.join().unwrap();
+    });
+    let edge = thor(&upstream);
+    let mut client = edge.client();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    client.send(pattern(length));
+    assert_same(&client.response().body.bytes, &pattern(length));
+}

@@ -888,3 +888,18 @@ fn demo_shows_the_shipped_configuration_when_it_is_given_none() {
     }
     panic!("demo said nothing: {:?}", process.stderr.so_far());
 }
+
+#[test]
+fn file_that_is_no_socket_is_never_taken_away() {
+    let setup = Setup::exactly("listen = \"unix:precious\"\nadmin.listen = \"127.0.0.1:0\"\n")
+        .file("precious", "data");
+    let path = setup.directory().join("precious");
+    let config = format!(
+        "listen = \"unix:{}\"\nadmin.listen = \"127.0.0.1:0\"\n",
+        path.display()
+    );
+    let setup = setup.file("proxy.toml", &config);
+    let output = setup.output(&["run"]);
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "data");
+}

@@ -257,6 +257,19 @@ fn listener_may_be_widened_to_every_address_of_its_port() {
 }
 
 #[test]
+fn admin_listener_may_be_widened_too() {
+    let config = |admin: &str| {
+        format!("listen = \"127.0.0.1:0\"\nadmin.listen = \"{admin}\"\nlog.format = \"json\"\n")
+    };
+    let edge = Setup::exactly(&config("127.0.0.1:0")).start();
+    let port = edge.admin_address().port();
+    edge.reload_exactly(&config(&format!("0.0.0.0:{port}")));
+    let elsewhere = ([127, 0, 0, 2], port).into();
+    let answer = Client::connect(elsewhere).get("localhost", "/healthz");
+    answer.expect(200, "ok\n");
+}
+
+#[test]
 fn admin_listener_moves_and_leaves_the_public_one_alone() {
     let thor = Upstream::saying("thor");
     let config = |admin: &str| {

@@ -1,9 +1,11 @@
 //! SIGTERM: no new connections, what runs may end, and the edge ends with 0.
 
+use std::{thread, time::Duration};
+
 use rustix::process::Signal;
 
 use crate::support::{
-    Gate,
+    DEADLINE, Gate, Watched,
     client::Client,
     edge::{Edge, tenant},
     upstream::{Upstream, ok},
@@ -107,6 +109,38 @@ fn running_upload_ends_before_the_edge_does() {
     client.response().expect(200, "taken");
     assert_eq!(edge.wait().code(), Some(0));
     assert_eq!(upstream.last().body.bytes, b"firstlast!");
+}
+
+#[test]
+fn clients_that_keep_asking_are_told_to_close_and_lose_no_request() {
+    let upstream = Upstream::saying("ok");
+    let mut edge = with_grace("60s", &upstream);
+    let address = edge.address();
+    let asked = Watched::<usize>::default();
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            let asked = asked.clone();
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                loop {
+                    let response = client.get(HOST, "/");
+                    response.expect(200, "ok");
+                    asked.change(|asked| *asked += 1);
+                    if response.head.connection("close") {
+                        return client.expect_closed();
+                    }
+                    // As long as a person's browser takes to think of the next thing to fetch.
+                    thread::sleep(Duration::from_millis(1));
+                }
+            })
+        })
+        .collect();
+    assert!(asked.wait(DEADLINE, |asked| *asked > 200) > 200);
+    edge.signal(Signal::TERM);
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert_eq!(edge.wait().code(), Some(0));
 }
 
 #[test]

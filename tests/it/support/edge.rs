@@ -197,6 +197,10 @@ impl Edge {
         self.client().get_with(host, path, "Connection: close\r\n")
     }
 
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin.unwrap()
+    }
+
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> Response {
         Client::connect(self.admin.unwrap()).get("localhost", path)

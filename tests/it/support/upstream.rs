@@ -270,6 +270,11 @@ impl Connection {
         bytes
     }
 
+    /// To write from another thread.
+    pub(crate) fn writer(&self) -> Socket {
+        self.reader.get_ref().try_clone().unwrap()
+    }
+
     /// What comes first, or nothing if the edge closes the connection.
     pub(crate) fn first_bytes(&mut self) -> Vec<u8> {
         self.reader.fill_buf().unwrap_or_default().to_vec()
