@@ -15,7 +15,7 @@ use crate::deadline::ticks;
 /// Shorter than gunicorn's 2 s, the shortest keep-alive that is common, by a margin for the app's own clock.
 const IDLE_MAX: Duration = Duration::from_millis(1500);
 /// A name may have got further addresses since a connection was made; only a new one can go there.
-const AGE_MAX: Duration = Duration::from_secs(5);
+const AGE_MAX: Duration = Duration::from_secs(3);
 const PER_UPSTREAM_MAX: usize = 512;
 const TOTAL_MAX: usize = 8192;
 

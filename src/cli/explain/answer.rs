@@ -84,6 +84,8 @@ pub(super) struct Head {
 pub(super) struct PolicyShown {
     pub(super) host: String,
     pub(super) timeouts: TimeoutsShown,
+    pub(super) hold: String,
+    pub(super) retries: u32,
     pub(super) verify_address: bool,
     pub(super) request_headers: EditsShown,
     pub(super) response_headers: EditsShown,
@@ -155,6 +157,8 @@ impl PolicyShown {
                 idle: duration(timeouts.idle),
                 tunnel_idle: duration(timeouts.tunnel_idle),
             },
+            hold: duration(policy.hold),
+            retries: policy.retries,
             verify_address: policy.verify_address,
             request_headers: EditsShown::of(&policy.request_headers),
             response_headers: EditsShown::of(&policy.response_headers),

@@ -321,6 +321,8 @@ policy    host                    preserve
           timeouts.response       1m 30s
           timeouts.idle           1m
           timeouts.tunnel_idle    1h
+          hold                    10s
+          retries                 1
           verify_address          true
           request_headers.remove  x-debug
           request_headers.set     x-tenant: thor

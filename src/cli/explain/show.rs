@@ -104,12 +104,15 @@ fn policy(policy: &PolicyShown, origins: usize) -> Vec<[String; 2]> {
         &policy.host
     };
     let verify = policy.verify_address.to_string();
+    let retries = policy.retries.to_string();
     let rows = [
         ["host", host],
         ["timeouts.connect", &timeouts.connect],
         ["timeouts.response", &timeouts.response],
         ["timeouts.idle", &timeouts.idle],
         ["timeouts.tunnel_idle", &timeouts.tunnel_idle],
+        ["hold", &policy.hold],
+        ["retries", &retries],
         ["verify_address", &verify],
     ];
     rows.map(|row| row.map(str::to_owned))
