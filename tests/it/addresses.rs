@@ -8,6 +8,7 @@ use crate::support::{
     Watched,
     dns::{NameServer, Reply},
     edge::{Edge, Setup, tenant_at},
+    eventually,
     upstream::{Upstream, ok},
 };
 
@@ -237,6 +238,37 @@ fn thirteen_addresses_are_all_used() {
     }
     let unused = apps.iter().filter(|app| app.connections() == 0).count();
     assert_eq!(unused, 0);
+}
+
+#[test]
+fn address_that_is_added_is_used_under_steady_load() {
+    let serve = |connection: &mut crate::support::upstream::Connection| {
+        while connection.request().is_some() {
+            connection.send(ok("thor"));
+        }
+    };
+    let one = Upstream::script_at((OLD, 0).into(), serve);
+    let port = one.port().parse().unwrap();
+    let other = Upstream::script_at((NEW, port).into(), serve);
+    let scaled = Watched::<bool>::default();
+    let is_scaled = scaled.clone();
+    let server = NameServer::script(move |_, _| {
+        Reply::Addresses(if is_scaled.get() {
+            vec![OLD, NEW]
+        } else {
+            vec![OLD]
+        })
+    });
+    let route = tenant_at("thor", &format!("http://thor_web:{port}"));
+    let edge = Setup::new(&format!("{}{route}", server.config())).start();
+    let mut client = edge.client();
+    client.get(HOST, "/").expect(200, "thor");
+    scaled.change(|scaled| *scaled = true);
+    // No pause in which the pool's connections could grow too old by lying idle.
+    eventually("the other address is used", || {
+        client.get(HOST, "/").expect(200, "thor");
+        other.connections() > 0
+    });
 }
 
 /// A listener that accepts nobody and whose queue is full.
