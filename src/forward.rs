@@ -159,12 +159,7 @@ pub(crate) async fn forward(
         };
         record.set_endpoint(connection.endpoint());
         write_head(&mut connection, record, outbound, headers, length);
-        let mut exchange = Exchange::new(
-            connection,
-            upload,
-            outbound.policy.timeouts.clone(),
-            session,
-        );
+        let mut exchange = Exchange::new(connection, upload, outbound.policy.timeouts, session);
         let head = poll_fn(|cx| {
             exchange.poll_head(
                 cx,

@@ -61,7 +61,7 @@ impl Snapshot {
     fn build(config: &Config, before: Option<&Self>) -> (Self, Changes) {
         let mut snapshot = Self {
             generation: before.map_or(1, |before| before.generation + 1),
-            limits: config.limits.clone(),
+            limits: config.limits,
             trusted_proxies: config.trusted_proxies.clone(),
             access_log: config.log.access,
             hosts: HostTable::with_capacity(config.routes.len()),

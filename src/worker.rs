@@ -251,7 +251,7 @@ impl Worker {
     }
 
     pub(crate) fn limits(&self) -> EdgeLimits {
-        self.read(|snapshot| snapshot.limits.clone())
+        self.read(|snapshot| snapshot.limits)
     }
 
     /// What the peer says of a request, if its word is taken.

@@ -77,7 +77,7 @@ pub(crate) enum LogLevel {
 }
 
 /// Limits of the edge as a whole, whichever tenant a request is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EdgeLimits {
     pub(crate) connections: usize,
     pub(crate) headers_bytes_max: usize,
@@ -167,7 +167,7 @@ pub(crate) struct HeaderEdits {
     pub(crate) add: Vec<(HeaderName, HeaderValue)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Timeouts {
     /// A dial, from the first look-up to a standing connection.
     pub(crate) connect: Duration,

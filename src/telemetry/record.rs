@@ -172,7 +172,7 @@ impl Record {
 
     fn timeouts(&self) -> Timeouts {
         let route = self.route.as_ref();
-        route.map_or_else(Timeouts::default, |route| route.policy.timeouts.clone())
+        route.map_or_else(Timeouts::default, |route| route.policy.timeouts)
     }
 
     /// The upstream connection may carry another request.
