@@ -55,6 +55,10 @@ impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAName => f.write_str("not a name that can be looked up"),
+            Self::Lookup(error) if error.is_nx_domain() => f.write_str("there is no such name"),
+            Self::Lookup(error) if error.is_no_records_found() => {
+                f.write_str("no address is known")
+            }
             Self::Lookup(error) => error.fmt(f),
             Self::Stopped => f.write_str("the edge is stopping"),
         }

@@ -596,7 +596,7 @@ fn explain_looks_names_up_and_dials_nobody() {
         "GET thor.polls.local goes to thor\n",
         "  10.9.0.3:8000\n",
         "  10.9.0.4:8000\n",
-        "http://gone_web:8000    no answer: ",
+        "http://gone_web:8000    no answer: no address is known\n",
         "http://silent_web:8000  no answer: none within 300ms",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");

@@ -143,10 +143,19 @@ impl Head {
 
 impl PolicyShown {
     pub(super) fn of(policy: &Policy) -> Self {
+        // By name, so that no key is left out.
+        let Policy {
+            host,
+            request_headers,
+            response_headers,
+            timeouts,
+            hold,
+            retries,
+            verify_address,
+        } = policy;
         let duration = |duration| humantime::format_duration(duration).to_string();
-        let timeouts = &policy.timeouts;
         Self {
-            host: match &policy.host {
+            host: match host {
                 HostHeader::Preserve => "preserve".to_owned(),
                 HostHeader::Upstream => "upstream".to_owned(),
                 HostHeader::Literal(host) => String::from_utf8_lossy(host.as_bytes()).into(),
@@ -157,11 +166,11 @@ impl PolicyShown {
                 idle: duration(timeouts.idle),
                 tunnel_idle: duration(timeouts.tunnel_idle),
             },
-            hold: duration(policy.hold),
-            retries: policy.retries,
-            verify_address: policy.verify_address,
-            request_headers: EditsShown::of(&policy.request_headers),
-            response_headers: EditsShown::of(&policy.response_headers),
+            hold: duration(*hold),
+            retries: *retries,
+            verify_address: *verify_address,
+            request_headers: EditsShown::of(request_headers),
+            response_headers: EditsShown::of(response_headers),
         }
     }
 }
