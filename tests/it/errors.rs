@@ -441,7 +441,7 @@ fn idle_client_is_let_go_after_keepalive() {
 #[test]
 fn pages_of_errors_name_no_upstream_and_no_cause() {
     let refusing = Refusing::new();
-    let trouble = Trouble::at(&refusing.url(), "");
+    let trouble = Trouble::at(&refusing.url(), NO_HOLD);
     for accept in ["text/html", "application/json", "text/plain"] {
         let response = trouble
             .edge
