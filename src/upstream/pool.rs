@@ -5,9 +5,13 @@
 
 use std::{
     collections::HashMap,
+    future::{Future, poll_fn},
+    pin::pin,
     task::{Context, Waker},
     time::Duration,
 };
+
+use tokio::task::unconstrained;
 
 use super::{Connection, UpstreamId};
 use crate::deadline::ticks;
@@ -80,8 +84,9 @@ fn is_young(since: u64, now: u64) -> bool {
 
 /// An idle connection has nothing to say: anything to be read is its end, or bytes that nobody asked for.
 fn is_quiet(connection: &Connection) -> bool {
-    connection
-        .stream
-        .poll_read_ready(&mut Context::from_waker(Waker::noop()))
+    // However much the task has done already: a budget that is used up would make a dead connection look quiet.
+    let ready = unconstrained(poll_fn(|cx| connection.stream.poll_read_ready(cx)));
+    pin!(ready)
+        .poll(&mut Context::from_waker(Waker::noop()))
         .is_pending()
 }
