@@ -145,7 +145,7 @@ fn pooled_connections_go_on_while_names_have_no_answer() {
     let mut client = edge.client();
     client.get(HOST, "/").expect(200, "back");
     silent.change(|silent| *silent = true);
-    for _ in 0..50 {
+    for _ in 0..20 {
         client.get(HOST, "/").expect(200, "back");
     }
     assert_eq!(app.connections(), 1);
