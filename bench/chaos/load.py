@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 TENANTS = ("thor", "potter")
 PORT = 8080
@@ -39,6 +40,7 @@ class Outcome:
 
     edge: str
     tenant: str
+    path: str
     kind: Kind
     began: float
     took_s: float
@@ -76,14 +78,16 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     @contextmanager
-    def running(self) -> Iterator["Load"]:
-        """At the end every request that was begun has its outcome."""
+    def running(self, files: Path) -> Iterator["Load"]:
+        """At the end every request that was begun has its outcome, and its line in `files`."""
         self._thread.start()
         try:
             yield self
         finally:
             self._ended.set()
             self._thread.join(ANSWER_S * 2)
+            lines = (json.dumps(asdict(outcome)) + "\n" for outcome in list(self.outcomes))
+            (files / "outcomes").write_text("".join(lines))
 
     def since(self, began: float) -> list[Outcome]:
         """What has come of the requests so far that began then or later."""
@@ -136,6 +140,7 @@ class Clients:
         return Outcome(
             edge=self.edge,
             tenant=self.tenant,
+            path=path,
             kind=kind,
             began=began,
             took_s=time.monotonic() - started,

@@ -27,7 +27,7 @@ def swap(edges: list[str], files: Path, swaps: int) -> list[Row]:
         stage.start_edges()
         time.sleep(QUIET_S)
         load = stage.load(RATE, MIXED)
-        with load.running():
+        with load.running(files):
             time.sleep(QUIET_S)
             swapped = sum(swap_once(stage) for _ in range(swaps))
         arrivals = stage.arrivals()
@@ -96,7 +96,7 @@ def outages(
         stage.start_edges()
         time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
-        with load.running():
+        with load.running(files):
             time.sleep(10)
             first = time.time()
             for _ in range(times):
@@ -132,7 +132,7 @@ def edge_first(edges: list[str], files: Path) -> list[Row]:
         time.sleep(5)
         up = [edge for edge in edges if stage.engine.running(edge)]
         load = stage.load(RATE, GETS, up)
-        with load.running():
+        with load.running(files):
             time.sleep(5)
             stage.start_apps()
             ready = {tenant: stage.starts(tenant)[0] for tenant in TENANTS}
@@ -155,7 +155,7 @@ def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
         stage.start_edges()
         time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
-        with load.running():
+        with load.running(files):
             time.sleep(5)
             for edge in edges:
                 stage.engine.in_network_of(edge, "iptables", "--insert", *rule)
@@ -190,7 +190,7 @@ def scale(edges: list[str], files: Path) -> list[Row]:
         stage.start_edges()
         time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
-        with load.running():
+        with load.running(files):
             time.sleep(3)
             more = ("thor-2", "thor-3")
             for name in more:
@@ -228,7 +228,7 @@ def down(edges: list[str], files: Path) -> list[Row]:
         stage.start_edges()
         time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
-        with load.running():
+        with load.running(files):
             time.sleep(3)
             stage.engine.stop("thor")
             time.sleep(15)
