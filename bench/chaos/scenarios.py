@@ -1,7 +1,7 @@
 """What happens to the tenants while they are asked for, and what is counted of it.
 
-Each scenario sets a stage of its own, does its worst, and returns rows of figures. All edges stand side by side, so
-that each sees the same events. What the figures are called in a table is the report's affair.
+Each scenario sets a stage of its own, does its worst, and returns a row of figures for each edge, several of which may
+stand side by side. What the figures are called in a table is the report's affair.
 """
 
 import time
