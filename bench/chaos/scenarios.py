@@ -89,8 +89,8 @@ def kill(edges: list[str], files: Path, times: int) -> list[Row]:
 def outages(
     edges: list[str], files: Path, times: int, event: str, happen: Callable[[Stage], None]
 ) -> list[Row]:
-    """thor goes away and comes back while it is asked for, at even distances in a minute for three times."""
-    backs: dict[str, list[float | None]] = {edge: [] for edge in edges}
+    """thor goes away and comes back while it is asked for, once in 15 s."""
+    readies: list[float] = []
     with Stage.set(edges, files) as stage:
         stage.start_apps()
         stage.start_edges()
@@ -102,27 +102,32 @@ def outages(
             for _ in range(times):
                 began = time.time()
                 happen(stage)
-                ready = stage.next_start("thor", began)
+                readies.append(stage.next_start("thor", began))
                 time.sleep(max(0, began + 15 - time.time()))
-                for edge in edges:
-                    backs[edge].append(first_good_ms(of(load.outcomes, edge=edge, tenant="thor"), ready))
-    rows: list[Row] = []
-    for edge in edges:
-        thor, potter = (of(load.outcomes, edge=edge, tenant=tenant) for tenant in TENANTS)
-        rows.append(
-            {
-                "edge": edge,
-                "event": f"{event}, {times} ×",
-                "requests": len(thor),
-                "thor_failed": sum(outcome.failed for outcome in thor),
-                "potter_failed": sum(outcome.failed for outcome in potter),
-                "wrong_answers": sum(outcome.wrong for outcome in thor + potter),
-                "back_ms": longest(backs[edge]),
-                "potter_p99_quiet_ms": percentile_ms(potter, 0.99, until=first),
-                "potter_p99_ms": percentile_ms(potter, 0.99, since=first),
-            }
-        )
-    return rows
+    return [outage(edge, f"{event}, {times} ×", load.outcomes, first, readies) for edge in edges]
+
+
+def outage(edge: str, event: str, outcomes: list[Outcome], first: float, readies: list[float]) -> Row:
+    thor, potter = (of(outcomes, edge=edge, tenant=tenant) for tenant in TENANTS)
+    waited = [
+        outcome.ended - ready
+        for ready in readies
+        for outcome in thor
+        if outcome.good and outcome.began < ready < outcome.ended
+    ]
+    return {
+        "edge": edge,
+        "event": event,
+        "requests": len(thor),
+        "thor_failed": sum(outcome.failed for outcome in thor),
+        "potter_failed": sum(outcome.failed for outcome in potter),
+        "wrong_answers": sum(outcome.wrong for outcome in thor + potter),
+        "back_ms": longest([first_good_ms(thor, ready) for ready in readies]),
+        "waited": len(waited),
+        "waited_p99_ms": percentile_ms(waited, 0.99),
+        "potter_p99_quiet_ms": percentile_ms([outcome.took_s for outcome in potter if outcome.began < first], 0.99),
+        "potter_p99_ms": percentile_ms([outcome.took_s for outcome in potter if outcome.began >= first], 0.99),
+    }
 
 
 def edge_first(edges: list[str], files: Path) -> list[Row]:
@@ -238,14 +243,15 @@ def down(edges: list[str], files: Path) -> list[Row]:
     rows: list[Row] = []
     for edge in edges:
         thor = [outcome for outcome in of(load.outcomes, edge=edge, tenant="thor") if outcome.began >= after]
+        took = [outcome.took_s for outcome in thor]
         statuses = Counter(outcome.status or outcome.error for outcome in thor)
         rows.append(
             {
                 "edge": edge,
                 "requests": len(thor),
                 "statuses": ", ".join(f"{status}: {count}" for status, count in statuses.most_common()),
-                "p50_ms": percentile_ms(thor, 0.50),
-                "p99_ms": percentile_ms(thor, 0.99),
+                "p50_ms": percentile_ms(took, 0.50),
+                "p99_ms": percentile_ms(took, 0.99),
                 "lines": told[edge],
                 "potter_failed": sum(outcome.failed for outcome in of(load.outcomes, edge=edge, tenant="potter")),
             }
@@ -276,11 +282,9 @@ def longest(times: list[float | None]) -> float | None:
     return max(ended) if len(ended) == len(times) else None
 
 
-def percentile_ms(
-    outcomes: list[Outcome], share: float, since: float = 0, until: float = float("inf")
-) -> float | None:
-    took = sorted(outcome.took_s for outcome in outcomes if since <= outcome.began < until)
-    return round(took[min(int(len(took) * share), len(took) - 1)] * 1000, 1) if took else None
+def percentile_ms(times_s: list[float], share: float) -> float | None:
+    ordered = sorted(times_s)
+    return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000, 1) if ordered else None
 
 
 def last_number(address: str) -> int:
