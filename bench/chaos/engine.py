@@ -29,9 +29,7 @@ def docker(*arguments: str, within_s: float = COMMAND_S) -> str:
 def command(*line: str, within_s: float = COMMAND_S) -> str:
     # The images are written for the classic builder, which needs no plugin.
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
-    done = subprocess.run(
-        line, capture_output=True, text=True, timeout=within_s, env=environment, check=False
-    )
+    done = subprocess.run(line, capture_output=True, text=True, timeout=within_s, env=environment, check=False)
     if done.returncode != 0:
         raise Failed(f"{' '.join(line)}: {done.stderr.strip()[-2000:]}")
     return done.stdout.strip()

@@ -75,7 +75,8 @@ class Load:
         self.kinds = kinds
         self.outcomes: list[Outcome] = []
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._failure: Exception | None = None
 
     @contextmanager
     def running(self, files: Path) -> Iterator["Load"]:
@@ -88,10 +89,18 @@ class Load:
             self._thread.join(ANSWER_S * 2)
             lines = (json.dumps(asdict(outcome)) + "\n" for outcome in list(self.outcomes))
             (files / "outcomes").write_text("".join(lines))
+        if self._failure:
+            raise self._failure  # clients that went home early have seen no failure either
 
     def since(self, began: float) -> list[Outcome]:
         """What has come of the requests so far that began then or later."""
         return [outcome for outcome in list(self.outcomes) if outcome.began >= began]
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except Exception as failure:
+            self._failure = failure
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

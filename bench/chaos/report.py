@@ -4,8 +4,11 @@ Owns measured.json, which has the latest rows of each scenario, and the part of 
 """
 
 import json
+import textwrap
 import time
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from engine import command
 from scenarios import Row
@@ -15,9 +18,39 @@ FIGURES = HERE / "measured.json"
 PAGE = PROJECT / "docs/measured.md"
 BEGIN, END = "<!-- bench/chaos: begin -->", "<!-- bench/chaos: end -->"
 
-# What each scenario's table is called, what it says, and its columns.
-TABLES: dict[str, tuple[str, str, dict[str, str]]] = {
-    "swap": (
+
+@dataclass(frozen=True)
+class Table:
+    """What it is called, what it shows, and its columns: of each, the figure, and what it is called."""
+
+    title: str
+    what: str
+    columns: dict[str, str]
+
+
+AWAY_AND_BACK = Table(
+    "thor's container goes and comes back",
+    "GETs alone; an event every 15 s. *Back* is the longest time from the moment when the app was about to accept to the "
+    "first good answer. *Waited* are the requests from before that moment that were answered after it, and how late that "
+    "was counted from it. potter's p99 is before the first event, and since.",
+    {
+        "edge": "edge",
+        "event": "event",
+        "requests": "requests to thor",
+        "thor_failed": "failed, thor",
+        "potter_failed": "failed, potter",
+        "wrong_answers": "answered by the other tenant",
+        "back_ms": "back, ms",
+        "waited": "waited",
+        "waited_p99_ms": "p99 of how late, ms",
+        "potter_p99_quiet_ms": "p99 potter before, ms",
+        "potter_p99_ms": "p99 potter since, ms",
+    },
+)
+
+# By scenario; those of one kind share a table.
+TABLES = {
+    "swap": Table(
         "Two tenants take each other's addresses",
         "Both `*_web` stop, and start in the other order. Half of the requests are on new connections, half on kept "
         "ones, and of either half every other one is a POST.",
@@ -32,34 +65,15 @@ TABLES: dict[str, tuple[str, str, dict[str, str]]] = {
             "failed_post": "failed POSTs",
         },
     ),
-    **dict.fromkeys(
-        ("restart", "recreate", "kill"),
-        (
-            "thor's container goes and comes back",
-            "GETs alone, every 15 s. *Back* is the longest time from the moment when the app was about to accept to the first "
-            "good answer; *waited* are the good answers to requests from before that moment, and how long after it the "
-            "last of them came, but for one in a hundred. potter's p99 is before the first event, and since.",
-            {
-                "edge": "edge",
-                "event": "event",
-                "requests": "requests to thor",
-                "thor_failed": "failed, thor",
-                "potter_failed": "failed, potter",
-                "wrong_answers": "answered by the other tenant",
-                "back_ms": "back, ms",
-                "waited": "waited",
-                "waited_p99_ms": "p99 of those from then on, ms",
-                "potter_p99_quiet_ms": "p99 potter before, ms",
-                "potter_p99_ms": "p99 potter since, ms",
-            },
-        ),
-    ),
-    "edge-first": (
+    "restart": AWAY_AND_BACK,
+    "recreate": AWAY_AND_BACK,
+    "kill": AWAY_AND_BACK,
+    "edge-first": Table(
         "The edge starts before any tenant",
         "From the moment when a tenant's app was about to accept to its first good answer.",
         {"edge": "edge", "up": "up without tenants", "thor_first_ms": "thor, ms", "potter_first_ms": "potter, ms"},
     ),
-    "dns-dead": (
+    "dns-dead": Table(
         "No name service for 30 s",
         "Packets to 127.0.0.11 are dropped in the edge's network namespace. *Recovered* is when the last request "
         "that failed began, counted from the return of the name service.",
@@ -71,9 +85,9 @@ TABLES: dict[str, tuple[str, str, dict[str, str]]] = {
             "up": "still up",
         },
     ),
-    "scale": (
+    "scale": Table(
         "thor from one container to three, and back",
-        "*All three* counts from the start of the last one.",
+        "*All three* counts from the start of the last one; a dash means not within ten seconds.",
         {
             "edge": "edge",
             "all_three_s": "all three answer, s",
@@ -82,7 +96,7 @@ TABLES: dict[str, tuple[str, str, dict[str, str]]] = {
             "potter_failed": "failed, potter",
         },
     ),
-    "down": (
+    "down": Table(
         "thor down for good",
         "A minute of requests to thor, from 15 s after its end on.",
         {
@@ -106,7 +120,7 @@ def keep(scenario: str, rows: list[Row], rate: int) -> None:
     rows = rows + [row for row in before if row["edge"] not in measured]
     figures[scenario] = {
         "day": time.strftime("%Y-%m-%d"),
-        "commit": command("git", "-C", str(PROJECT), "rev-parse", "--short", "HEAD"),
+        "commit": command("git", "-C", str(PROJECT), "log", "-1", "--format=%h", "--", "src", "Cargo.lock"),
         "rate": rate,
         "rows": sorted(rows, key=lambda row: list(EDGES).index(str(row["edge"]))),
     }
@@ -115,7 +129,7 @@ def keep(scenario: str, rows: list[Row], rate: int) -> None:
 
 
 def table(scenario: str, rows: list[Row]) -> str:
-    columns = TABLES[scenario][2]
+    columns = TABLES[scenario].columns
     lines = [list(columns.values()), ["---"] * len(columns)]
     lines += [[cell(key, row.get(key)) for key in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -130,20 +144,20 @@ def cell(key: str, value: str | float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def write_page(figures: dict) -> None:
+def unique(tables: Iterable[Table]) -> list[Table]:
+    return list({table.title: table for table in tables}.values())
+
+
+def write_page(figures: dict[str, Any]) -> None:
     parts = [BEGIN]
-    shown: set[str] = set()
-    for scenario, (title, what, _) in TABLES.items():
-        # Scenarios of one title share a table.
-        alike = [name for name in TABLES if TABLES[name][0] == title and name in figures]
-        if title in shown or not alike:
+    for shown in unique(TABLES.values()):
+        scenarios = [name for name, table in TABLES.items() if table == shown and name in figures]
+        if not scenarios:
             continue
-        shown.add(title)
-        rows = [row for name in alike for row in figures[name]["rows"]]
-        last = figures[alike[-1]]
-        measured = f"{last['rate']} requests/s to each tenant through each edge; {last['day']}, at {last['commit']}."
-        parts += [f"### {title}", f"{what} {measured}", table(alike[0], rows)]
+        rows = [row for name in scenarios for row in figures[name]["rows"]]
+        last = figures[scenarios[-1]]
+        measured = f"{last['rate']} requests/s to each tenant through each edge; {last['day']}, hostler as of {last['commit']}."
+        parts += [f"### {shown.title}", textwrap.fill(f"{shown.what} {measured}", 116), table(scenarios[0], rows)]
     section = "\n\n".join([*parts, END])
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN, 1)
+    before, rest = PAGE.read_text().split(BEGIN, 1)
     PAGE.write_text(before + section + rest.split(END, 1)[1])

@@ -86,9 +86,7 @@ def kill(edges: list[str], files: Path, times: int) -> list[Row]:
     return outages(edges, files, times, "kill -9, start", kill_and_start)
 
 
-def outages(
-    edges: list[str], files: Path, times: int, event: str, happen: Callable[[Stage], None]
-) -> list[Row]:
+def outages(edges: list[str], files: Path, times: int, event: str, happen: Callable[[Stage], None]) -> list[Row]:
     """thor goes away and comes back while it is asked for, once in 15 s."""
     readies: list[float] = []
     with Stage.set(edges, files) as stage:

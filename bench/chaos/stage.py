@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine import Engine, build, command, eventually
 from load import TENANTS, Kind, Load
@@ -97,9 +98,11 @@ class Stage:
             engine.network()
             yield stage
         finally:
-            for edge in edges:
-                engine.save_logs(edge, files)
-            engine.clean()
+            try:
+                for edge in edges:
+                    engine.save_logs(edge, files)
+            finally:
+                engine.clean()
 
     def start_apps(self) -> None:
         for tenant in TENANTS:
@@ -140,7 +143,7 @@ class Stage:
     def _latest(self, tenant: str) -> float:
         return max(self.starts(tenant), default=0)
 
-    def _lines(self, journal: str) -> list[dict]:
+    def _lines(self, journal: str) -> list[dict[str, Any]]:
         file = self._journal / journal
         text = file.read_text() if file.exists() else ""
         whole = text[: text.rfind("\n") + 1]  # a line may be about to be written
