@@ -75,7 +75,7 @@ TABLES = {
     ),
     "dns-dead": Table(
         "No name service for 30 s",
-        "Packets to 127.0.0.11 are dropped in the edge's network namespace. *Recovered* is when the last request "
+        "What 127.0.0.11 answers is dropped in the edge's network namespace. *Recovered* is when the last request "
         "that failed began, counted from the return of the name service.",
         {
             "edge": "edge",

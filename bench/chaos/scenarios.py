@@ -152,7 +152,8 @@ def edge_first(edges: list[str], files: Path) -> list[Row]:
 
 def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
     """The engine's name service falls silent for the edges."""
-    rule = ["OUTPUT", "--destination", "127.0.0.11", "--jump", "DROP"]
+    # Its answers are dropped, not the questions: to send what is dropped on its way out is an error at once.
+    rule = ["INPUT", "--source", "127.0.0.11", "--jump", "DROP"]
     with Stage.set(edges, files) as stage:
         stage.start_apps()
         stage.start_edges()
