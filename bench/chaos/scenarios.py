@@ -60,7 +60,7 @@ def swap_once(stage: Stage) -> bool:
         stage.next_start(tenant, stopped)
     time.sleep(QUIET_S)
     after = {tenant: stage.engine.address(tenant) for tenant in TENANTS}
-    return all(after[tenant] != before[tenant] for tenant in TENANTS)
+    return [after[tenant] for tenant in TENANTS] == [before[tenant] for tenant in reversed(TENANTS)]
 
 
 def restart(edges: list[str], files: Path, times: int) -> list[Row]:
