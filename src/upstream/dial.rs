@@ -30,6 +30,10 @@ use crate::{config::Origin, stream::Stream};
 
 /// A dial that takes longer than this is in doubt: is the address still the one to dial?
 const DOUBT: Duration = Duration::from_millis(100);
+/// After this a dial is begun once more, up to so many times beside each other: by then the system sends the first
+/// SYN again.
+const AGAIN: Duration = Duration::from_millis(100);
+const BESIDE_MAX: usize = 10;
 /// How long a dial has the field to itself before the next address is dialled as well (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses of one answer that are dialled for one request.
@@ -188,7 +192,7 @@ impl Target<'_> {
     /// Dials, and gives up as soon as the name has lost the address: nobody shall wait for a SYN to be sent again to
     /// a container that is gone.
     async fn connect(self, address: SocketAddr) -> Result<Standing, DialError> {
-        let mut connect = pin!(TcpStream::connect(address));
+        let mut connect = pin!(connect_insistently(address));
         let mut doubt = pin!(self.lost(address));
         let stream = tokio::select! {
             biased;
@@ -240,6 +244,19 @@ impl Target<'_> {
         tracing::info!(name = %self.name, %address, "dial dropped: the address has moved");
         DialError::Moved {
             name: Arc::clone(self.name),
+        }
+    }
+}
+
+/// Dials, and once more beside it as long as nothing comes back. A container has its address for a moment before it has
+/// its interface; a SYN that is sent in that moment is lost, and the system sends it again only after a second.
+async fn connect_insistently(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut dials = FuturesUnordered::new();
+    loop {
+        dials.push(TcpStream::connect(address));
+        tokio::select! {
+            Some(ended) = dials.next() => return ended,
+            () = time::sleep(AGAIN), if dials.len() < BESIDE_MAX => {}
         }
     }
 }

@@ -22,10 +22,7 @@ fn requests_one_after_another_share_a_connection() {
         assert_eq!(client.get(HOST, &format!("/{number}")).status, 200);
         assert_eq!(client.post(HOST, &format!("/{number}"), "body").status, 200);
     }
-    assert_eq!(
-        (upstream.connections(), upstream.requests().len()),
-        (1, 20)
-    );
+    assert_eq!((upstream.connections(), upstream.requests().len()), (1, 20));
 }
 
 #[test]
