@@ -150,7 +150,7 @@ pub(crate) async fn forward(
         record.attempt();
         // A pooled connection may have been closed by now, so the second try is on a new one.
         let pooled = match tries {
-            0 => session.worker().pooled(outbound.upstream.id()),
+            0 => session.worker().pooled(outbound.upstream),
             _ => None,
         };
         let mut connection = match pooled {
@@ -202,7 +202,10 @@ async fn connect(
             wait(session, record, outage, hold).await?;
         }
         match dial(session, record, outbound).await {
-            Ok(connection) => return Ok(connection),
+            Ok(connection) => {
+                session.worker().watch(upstream);
+                return Ok(connection);
+            }
             Err(error) if policy.hold.is_zero() => return Err(error),
             Err(_) => {
                 let (away, just_now) = upstream.is_away();

@@ -42,6 +42,7 @@ use crate::{
         outage::{self, Outage},
         pool::Pool,
         resolve::Resolver,
+        watch,
     },
 };
 
@@ -259,6 +260,15 @@ impl Worker {
         self.read(|snapshot| headers::vouched(peer, headers, &snapshot.trusted_proxies))
     }
 
+    /// Has the control thread look the upstream's names up now and then, if it doesn't already.
+    pub(crate) fn watch(&self, upstream: &Arc<Upstream>) {
+        if upstream.begins_to_be_watched() {
+            let shared = &self.shared;
+            let watch = watch::watch(Arc::downgrade(upstream), shared.resolver.clone());
+            shared.control.spawn(watch);
+        }
+    }
+
     /// Has the control thread watch for the return of an upstream that has gone away: this one may be asked to end.
     pub(crate) fn probe(&self, upstream: &Arc<Upstream>, outage: &Arc<Outage>, connect: Duration) {
         let shared = &self.shared;
@@ -276,7 +286,7 @@ impl Worker {
     }
 
     /// An idle connection to an upstream, if there is one.
-    pub(crate) fn pooled(&self, upstream: UpstreamId) -> Option<Connection> {
+    pub(crate) fn pooled(&self, upstream: &Upstream) -> Option<Connection> {
         self.pool.borrow_mut().take(upstream, self.deadlines.now())
     }
 

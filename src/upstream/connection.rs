@@ -31,13 +31,15 @@ pub(crate) struct Connection {
     endpoint: Rc<str>,
     /// Which of the upstream's origins this is.
     origin: usize,
+    /// The upstream's epoch when it was dialled.
+    pub(super) epoch: u64,
     /// The tick at which it came to the pool for the first time.
     pub(super) pooled_since: Option<u64>,
 }
 
 impl Connection {
     /// Over a connection that is known to belong to the origin: there is no other way to make one.
-    pub(super) fn new(verified: Verified, origin: usize) -> Self {
+    pub(super) fn new(verified: Verified, origin: usize, epoch: u64) -> Self {
         let (stream, endpoint) = verified.into_parts();
         Self {
             stream,
@@ -47,6 +49,7 @@ impl Connection {
             written: 0,
             endpoint: endpoint.into(),
             origin,
+            epoch,
             pooled_since: None,
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod outage;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod upload;
+pub(crate) mod watch;
 
 use std::{
     fmt,
@@ -23,7 +24,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 pub(crate) use self::{connection::Connection, dial::DialError};
-use self::{health::Health, outage::Outage, resolve::Resolver};
+use self::{health::Health, outage::Outage, resolve::Resolver, watch::Watch};
 use crate::config::{self, Origin};
 
 /// What a route, or one of its paths, sends to. It lives on across reloads that don't change it, and so do its
@@ -38,6 +39,7 @@ pub(crate) struct Upstream {
     authorities: Vec<String>,
     turn: AtomicUsize,
     health: Health,
+    watch: Watch,
     /// While it can't be reached.
     outage: ArcSwapOption<Outage>,
 }
@@ -65,6 +67,7 @@ impl Upstream {
             verify,
             turn: AtomicUsize::new(0),
             health: Health::default(),
+            watch: Watch::default(),
             outage: ArcSwapOption::empty(),
         }
     }
@@ -87,6 +90,25 @@ impl Upstream {
         self.authorities
             .get(origin)
             .map_or("", |authority| authority)
+    }
+
+    /// Changes with the addresses of its names: a connection of an earlier one is not lent again.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.watch.epoch()
+    }
+
+    /// Whether its names have several addresses right now, over which its connections should be spread.
+    pub(crate) fn has_several_addresses(&self) -> bool {
+        self.watch.several()
+    }
+
+    /// Whether its names are to be watched from now on: somebody uses it, it has names, and nobody does yet.
+    pub(crate) fn begins_to_be_watched(&self) -> bool {
+        let is_name = |origin: &Origin| match origin {
+            Origin::Http { host, .. } => host.parse::<std::net::IpAddr>().is_err(),
+            Origin::Unix(_) => false,
+        };
+        self.origins.iter().any(is_name) && self.watch.begins()
     }
 
     /// The outage, if it is away.
@@ -143,8 +165,10 @@ impl Upstream {
         resolver: &Resolver,
     ) -> Result<Connection, DialError> {
         let origin = &self.origins[index];
+        // Before the look-up: an address that is new by the time of the dial may not be among its answers.
+        let epoch = self.epoch();
         let verified = dial::dial(origin, turn, self.verify, resolver, &self.health).await?;
-        Ok(Connection::new(verified, index))
+        Ok(Connection::new(verified, index, epoch))
     }
 }
 

@@ -13,13 +13,14 @@ use std::{
 
 use tokio::task::unconstrained;
 
-use super::{Connection, UpstreamId};
+use super::{Connection, Upstream, UpstreamId};
 use crate::deadline::ticks;
 
 /// Shorter than gunicorn's 2 s, the shortest keep-alive that is common, by a margin for the app's own clock.
 const IDLE_MAX: Duration = Duration::from_millis(1500);
-/// A name may have got further addresses since a connection was made; only a new one can go there.
-const AGE_MAX: Duration = Duration::from_secs(3);
+/// The pool lends what was used last, and light traffic would stay on one of several replicas for good. So where there
+/// are several, a connection is given up after this, and the next one goes to another.
+const AGE_MAX: Duration = Duration::from_secs(1);
 const PER_UPSTREAM_MAX: usize = 512;
 const TOTAL_MAX: usize = 8192;
 
@@ -36,12 +37,17 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection that was used last, if it is still good.
-    pub(crate) fn take(&mut self, upstream: UpstreamId, now: u64) -> Option<Connection> {
-        let idle = self.idle.get_mut(&upstream)?;
+    /// The connection that was used last, if it is still good, and of this epoch.
+    pub(crate) fn take(&mut self, upstream: &Upstream, now: u64) -> Option<Connection> {
+        let (epoch, spread) = (upstream.epoch(), upstream.has_several_addresses());
+        let idle = self.idle.get_mut(&upstream.id())?;
         while let Some(Idle { connection, since }) = idle.pop() {
             self.total -= 1;
-            if is_young(since, now) && is_quiet(&connection) {
+            let old = connection
+                .pooled_since
+                .is_some_and(|first| now - first >= ticks(AGE_MAX));
+            let good = connection.epoch == epoch && !(spread && old);
+            if good && is_young(since, now) && is_quiet(&connection) {
                 return Some(connection);
             }
         }
@@ -50,8 +56,8 @@ impl Pool {
 
     /// Keeps a connection whose exchange is over; beyond the bounds it is closed.
     pub(crate) fn put(&mut self, upstream: UpstreamId, mut connection: Connection, now: u64) {
-        let since = *connection.pooled_since.get_or_insert(now);
-        if self.total >= TOTAL_MAX || now - since >= ticks(AGE_MAX) {
+        connection.pooled_since.get_or_insert(now);
+        if self.total >= TOTAL_MAX {
             return;
         }
         let idle = self.idle.entry(upstream).or_default();
