@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use crate::config::Source;
+use crate::config::{ConfigErrors, Source};
 
 /// Reads the configuration as the edge would. Says what it holds on `out`, or what is wrong with it
 /// on `err`, in colours if that is a terminal. True if it is fine.
@@ -32,11 +32,29 @@ pub fn check(
             Ok(true)
         }
         Err(errors) => {
-            writeln!(err, "{}\n", errors.render(coloured))?;
-            writeln!(err, "{path_shown}: {}", count(errors.count(), "error"))?;
+            tell(&errors, path, coloured, err)?;
             Ok(false)
         }
     }
+}
+
+/// Writes everything that is wrong with a configuration, and how much that is.
+///
+/// # Errors
+/// Only those of writing.
+pub(super) fn tell(
+    errors: &ConfigErrors,
+    path: &Path,
+    coloured: bool,
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(err, "{}\n", errors.render(coloured))?;
+    writeln!(
+        err,
+        "{}: {}",
+        path.display(),
+        count(errors.count(), "error")
+    )
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -115,10 +115,7 @@ fn load(source: &mut Source, coloured: bool, err: &mut dyn Write) -> io::Result<
     match source.load(&env) {
         Ok(config) => Ok(Some(config)),
         Err(errors) => {
-            writeln!(err, "{}\n", errors.render(coloured))?;
-            let plural = if errors.count() == 1 { "" } else { "s" };
-            let path = source.path().display();
-            writeln!(err, "{path}: {} error{plural}", errors.count())?;
+            check::tell(&errors, source.path(), coloured, err)?;
             Ok(None)
         }
     }
