@@ -1,11 +1,15 @@
 """Clients that ask at a steady rate, whatever becomes of their answers.
 
-Owns the sockets to the edges and what came of each request. It never tries a request again, and it never slows down
-because answers are late: what a person would have noticed is what is counted.
+Owns the sockets to the edges and what came of each request. They are opened in the network namespace of a container of
+ours, never in this machine's own. It never tries a request again, and it never slows down because answers are late:
+what a person would have noticed is what is counted.
 """
 
 import asyncio
+import ctypes
+import gc
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +18,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 TENANTS = ("thor", "potter")
-PORT = 8080
 # Longer than an edge may hold a request.
 ANSWER_S = 15.0
+# What is measured is how long the edges take, not how long the clients wait for a processor.
+NICE = -10
+CLONE_NEWNET = 0x40000000
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One tenant at one edge."""
+
+    edge: str
+    tenant: str
+    address: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -67,13 +83,14 @@ class Outcome:
 
 
 class Load:
-    """Asks every edge for every tenant, `rate` times a second each, from a thread of its own."""
+    """Asks every target `rate` times a second, from a thread of its own."""
 
-    def __init__(self, edges: dict[str, str], rate: int, kinds: tuple[Kind, ...]) -> None:
-        self.edges = edges
+    def __init__(self, targets: list[Target], rate: int, kinds: tuple[Kind, ...], namespace: Path) -> None:
+        self.targets = targets
         self.rate = rate
         self.kinds = kinds
         self.outcomes: list[Outcome] = []
+        self._namespace = namespace
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._failure: Exception | None = None
@@ -81,41 +98,43 @@ class Load:
     @contextmanager
     def running(self, files: Path) -> Iterator["Load"]:
         """At the end every request that was begun has its outcome, and its line in `files`."""
+        gc.disable()  # its pauses would look like those of an edge
         self._thread.start()
         try:
             yield self
-        finally:
             self._ended.set()
             self._thread.join(ANSWER_S * 2)
+        finally:
+            self._ended.set()
+            gc.enable()
             lines = (json.dumps(asdict(outcome)) + "\n" for outcome in list(self.outcomes))
             (files / "outcomes").write_text("".join(lines))
         if self._failure:
             raise self._failure  # clients that went home early have seen no failure either
 
-    def since(self, began: float) -> list[Outcome]:
-        """What has come of the requests so far that began then or later."""
-        return [outcome for outcome in list(self.outcomes) if outcome.began >= began]
-
     def _work(self) -> None:
         try:
+            enter(self._namespace)
+            os.setpriority(os.PRIO_PROCESS, 0, NICE)  # of this thread alone
             asyncio.run(self._run())
         except Exception as failure:
             self._failure = failure
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for edge, address in self.edges.items():
-                for tenant in TENANTS:
-                    group.create_task(self._ask_steadily(Clients(edge, address, tenant)))
-
-    async def _ask_steadily(self, clients: "Clients") -> None:
+        # Each begins a little later than the one before, so that they don't all ask at the same instants.
         start = time.monotonic()
+        apart = 1 / self.rate / len(self.targets)
+        async with asyncio.TaskGroup() as group:
+            for place, target in enumerate(self.targets):
+                group.create_task(self._ask_steadily(Clients(target), start + place * apart))
+
+    async def _ask_steadily(self, clients: "Clients", start: float) -> None:
         number = 0
         async with asyncio.TaskGroup() as group:
             while not self._ended.is_set():
+                await asyncio.sleep(start + number / self.rate - time.monotonic())
                 group.create_task(self._ask(clients, number))
                 number += 1
-                await asyncio.sleep(start + number / self.rate - time.monotonic())
         clients.close()
 
     async def _ask(self, clients: "Clients", number: int) -> None:
@@ -123,19 +142,24 @@ class Load:
         self.outcomes.append(await clients.outcome(kind, number))
 
 
-class Clients:
-    """Those of one tenant at one edge, with the connections that they keep."""
+def enter(namespace: Path) -> None:
+    """Takes the calling thread into a network namespace, for good."""
+    with open(namespace, "rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"entering {namespace}")
 
-    def __init__(self, edge: str, address: str, tenant: str) -> None:
-        self.edge = edge
-        self.address = address
-        self.tenant = tenant
+
+class Clients:
+    """Those of one target, with the connections that they keep."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self._idle: list[Connection] = []
 
     async def outcome(self, kind: Kind, number: int) -> Outcome:
         began = time.time()
         started = time.monotonic()
-        path = f"/{self.edge}/{self.tenant}/{number}"
+        path = f"/{self.target.edge}/{self.target.tenant}/{number}"
         status, answer, error = 0, {}, None
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -147,8 +171,8 @@ class Clients:
         except (OSError, EOFError, TimeoutError, ValueError, KeyError) as failure:
             status, error = 0, type(failure).__name__
         return Outcome(
-            edge=self.edge,
-            tenant=self.tenant,
+            edge=self.target.edge,
+            tenant=self.target.tenant,
             path=path,
             kind=kind,
             began=began,
@@ -181,11 +205,11 @@ class Clients:
             if not reader.at_eof():
                 return reader, writer
             writer.close()
-        return await asyncio.open_connection(self.address, PORT)
+        return await asyncio.open_connection(self.target.address, self.target.port)
 
     def _request(self, kind: Kind, path: str) -> bytes:
         body = b"choice=1" if kind.method == "POST" else b""
-        lines = [f"{kind.method} {path} HTTP/1.1", f"Host: {self.tenant}.polls.local"]
+        lines = [f"{kind.method} {path} HTTP/1.1", f"Host: {self.target.tenant}.polls.local"]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         if not kind.keep_alive:

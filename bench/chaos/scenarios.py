@@ -1,185 +1,93 @@
-"""What happens to the tenants while they are asked for, and what is counted of it.
+"""What else happens to tenants and to the name service, and what is counted of it.
 
 Each scenario sets a stage of its own, does its worst, and returns a row of figures for each edge, several of which may
 stand side by side. What the figures are called in a table is the report's affair.
 """
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from engine import eventually
-from load import GETS, MIXED, TENANTS, Outcome
+from figures import Row, begun, failed, first_good_ms, of, took_ms
+from load import GETS, TENANTS
+from progress import RATE, say
 from stage import Stage
 
-Row = dict[str, str | int | float | None]
-
-RATE = 50
-# How long things are left alone between two events, and before the first.
-QUIET_S = 1.5
-
-
-def swap(edges: list[str], files: Path, swaps: int) -> list[Row]:
-    """Both tenants' containers stop, and start in the other order, so that they take each other's addresses."""
-    with Stage.set(edges, files) as stage:
-        stage.start_apps()
-        stage.start_edges()
-        time.sleep(QUIET_S)
-        load = stage.load(RATE, MIXED)
-        with load.running(files):
-            time.sleep(QUIET_S)
-            swapped = sum(swap_once(stage) for _ in range(swaps))
-        arrivals = stage.arrivals()
-    seen_twice = Counter((arrival.edge, arrival.path) for arrival in arrivals if arrival.method == "POST")
-    rows: list[Row] = []
-    for edge in edges:
-        ours = of(load.outcomes, edge=edge)
-        rows.append(
-            {
-                "edge": edge,
-                "swaps": swapped,
-                "requests": len(ours),
-                "wrong_answers": sum(outcome.wrong for outcome in ours),
-                "wrong_arrivals": sum(arrival.wrong for arrival in arrivals if arrival.edge == edge),
-                "posts_twice": sum(count > 1 for (name, _), count in seen_twice.items() if name == edge),
-                **failures(ours),
-            }
-        )
-    return rows
-
-
-def swap_once(stage: Stage) -> bool:
-    """Whether they have each other's addresses now: the engine hands out the lowest that is free."""
-    before = {tenant: stage.engine.address(tenant) for tenant in TENANTS}
-    stopped = time.time()
-    stage.engine.stop(*TENANTS)
-    for tenant in sorted(TENANTS, key=lambda tenant: last_number(before[tenant]), reverse=True):
-        stage.engine.start(tenant)
-    for tenant in TENANTS:
-        stage.next_start(tenant, stopped)
-    time.sleep(QUIET_S)
-    after = {tenant: stage.engine.address(tenant) for tenant in TENANTS}
-    return [after[tenant] for tenant in TENANTS] == [before[tenant] for tenant in reversed(TENANTS)]
-
-
-def restart(edges: list[str], files: Path, times: int) -> list[Row]:
-    return outages(edges, files, times, "restart", lambda stage: stage.engine.restart("thor"))
-
-
-def recreate(edges: list[str], files: Path, times: int) -> list[Row]:
-    """As `up -d --force-recreate` does it."""
-
-    def away_and_back(stage: Stage) -> None:
-        stage.engine.stop("thor")
-        stage.engine.remove("thor")
-        stage.start_app("thor", "thor")
-
-    return outages(edges, files, times, "recreate", away_and_back)
-
-
-def kill(edges: list[str], files: Path, times: int) -> list[Row]:
-    def kill_and_start(stage: Stage) -> None:
-        stage.engine.kill("thor")
-        stage.engine.start("thor")
-
-    return outages(edges, files, times, "kill -9, start", kill_and_start)
-
-
-def outages(edges: list[str], files: Path, times: int, event: str, happen: Callable[[Stage], None]) -> list[Row]:
-    """thor goes away and comes back while it is asked for, once in 15 s."""
-    readies: list[float] = []
-    with Stage.set(edges, files) as stage:
-        stage.start_apps()
-        stage.start_edges()
-        time.sleep(QUIET_S)
-        load = stage.load(RATE, GETS)
-        with load.running(files):
-            time.sleep(10)
-            first = time.time()
-            for _ in range(times):
-                began = time.time()
-                happen(stage)
-                readies.append(stage.next_start("thor", began))
-                time.sleep(max(0, began + 15 - time.time()))
-    return [outage(edge, f"{event}, {times} ×", load.outcomes, first, readies) for edge in edges]
-
-
-def outage(edge: str, event: str, outcomes: list[Outcome], first: float, readies: list[float]) -> Row:
-    thor, potter = (of(outcomes, edge=edge, tenant=tenant) for tenant in TENANTS)
-    waited = [
-        outcome.ended - ready
-        for ready in readies
-        for outcome in thor
-        if outcome.good and outcome.began < ready < outcome.ended
-    ]
-    return {
-        "edge": edge,
-        "event": event,
-        "requests": len(thor),
-        "thor_failed": sum(outcome.failed for outcome in thor),
-        "potter_failed": sum(outcome.failed for outcome in potter),
-        "wrong_answers": sum(outcome.wrong for outcome in thor + potter),
-        "back_ms": longest([first_good_ms(thor, ready) for ready in readies]),
-        "waited": len(waited),
-        "waited_p99_ms": percentile_ms(waited, 0.99),
-        "potter_p99_quiet_ms": percentile_ms([outcome.took_s for outcome in potter if outcome.began < first], 0.99),
-        "potter_p99_ms": percentile_ms([outcome.took_s for outcome in potter if outcome.began >= first], 0.99),
-    }
+# Longer than hostler, and Caddy with its settings, hold a request.
+HOLD_OVER_S = 15.0
+# An engine asks for a container's health every five seconds.
+HEALTHY_S = 20.0
 
 
 def edge_first(edges: list[str], files: Path) -> list[Row]:
-    """The edges start in a network without a single tenant."""
+    """The edges start without a single tenant; thor comes while requests are still held, potter when that is over."""
     with Stage.set(edges, files) as stage:
-        stage.start_edges()
+        stage.start_edges_alone()
         time.sleep(5)
         up = [edge for edge in edges if stage.engine.running(edge)]
+        health = {edge: final_health(stage, edge) for edge in up}
         load = stage.load(RATE, GETS, up)
         with load.running(files):
-            time.sleep(5)
-            stage.start_apps()
-            ready = {tenant: stage.starts(tenant)[0] for tenant in TENANTS}
+            ready = {}
+            for tenant, after_s in zip(TENANTS, (5, HOLD_OVER_S)):
+                time.sleep(after_s)
+                stage.start_apps(tenant)
+                ready[tenant] = stage.starts(tenant)[0]
             time.sleep(10)
         rows: list[Row] = []
         for edge in edges:
-            row: Row = {"edge": edge, "up": "yes" if edge in up else "no, it ends"}
+            row: Row = {"edge": edge, "up": "yes" if edge in up else "no, it ends", "health": health.get(edge)}
             for tenant in TENANTS if edge in up else ():
-                ours = of(load.outcomes, edge=edge, tenant=tenant)
-                row[f"{tenant}_first_ms"] = first_good_ms(ours, ready[tenant])
+                row[f"{tenant}_first_ms"] = first_good_ms(of(load.outcomes, edge, tenant), ready[tenant])
             rows.append(row)
     return rows
+
+
+def final_health(stage: Stage, edge: str) -> str | None:
+    """What the engine thinks of it once it has asked; None where the image has no check."""
+    deadline = time.monotonic() + HEALTHY_S
+    while (health := stage.engine.health(edge)) == "starting" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return health
 
 
 def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
     """The engine's name service falls silent for the edges."""
     # Its answers are dropped, not the questions: to send what is dropped on its way out is an error at once.
     rule = ["INPUT", "--source", "127.0.0.11", "--jump", "DROP"]
+    dropped: dict[str, int] = {}
     with Stage.set(edges, files) as stage:
         stage.start_apps()
         stage.start_edges()
-        time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
         with load.running(files):
             time.sleep(5)
             for edge in edges:
                 stage.engine.in_network_of(edge, "iptables", "--insert", *rule)
             silent = time.time()
+            say(f"no name service for {dead_s:.0f} s")
             time.sleep(dead_s)
+            for edge in edges:
+                counters = stage.engine.in_network_of(edge, "iptables", "--list", "INPUT", "--verbose", "--exact")
+                dropped[edge] = int(counters.splitlines()[2].split()[0])
             spoke = time.time()
             for edge in edges:
                 stage.engine.in_network_of(edge, "iptables", "--delete", *rule)
             time.sleep(15)
         rows: list[Row] = []
         for edge in edges:
-            ours = of(load.outcomes, edge=edge)
-            dead = [outcome for outcome in ours if silent <= outcome.began < spoke]
+            ours = of(load.outcomes, edge)
+            dead = begun(ours, silent, spoke)
             late = [outcome.began for outcome in ours if outcome.began >= spoke and outcome.failed]
             rows.append(
                 {
                     "edge": edge,
+                    "dropped": dropped[edge],
                     "requests": len(dead),
-                    "failed": sum(outcome.failed for outcome in dead),
-                    "failed_before": sum(outcome.failed for outcome in ours if outcome.began < silent),
+                    "failed": failed(dead),
+                    "failed_before": failed(begun(ours, 0, silent)),
                     "recovered_ms": round((max(late) - spoke) * 1000) if late else 0,
                     "up": "yes" if stage.engine.running(edge) else "no",
                 }
@@ -192,7 +100,6 @@ def scale(edges: list[str], files: Path) -> list[Row]:
     with Stage.set(edges, files) as stage:
         stage.start_apps()
         stage.start_edges()
-        time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
         with load.running(files):
             time.sleep(3)
@@ -208,7 +115,7 @@ def scale(edges: list[str], files: Path) -> list[Row]:
             time.sleep(10)
     rows: list[Row] = []
     for edge in edges:
-        ours = of(load.outcomes, edge=edge, tenant="thor")
+        ours = of(load.outcomes, edge, "thor")
         firsts: dict[str | None, float] = {}
         for outcome in sorted(ours, key=lambda outcome: outcome.ended):
             firsts.setdefault(outcome.container, outcome.ended)
@@ -217,9 +124,9 @@ def scale(edges: list[str], files: Path) -> list[Row]:
             {
                 "edge": edge,
                 "all_three_s": round(max(containers.values()) - ready, 1) if len(containers) == 3 else None,
-                "failed_up": sum(outcome.failed for outcome in ours if outcome.began < down),
-                "failed_down": sum(outcome.failed for outcome in ours if outcome.began >= down),
-                "potter_failed": sum(outcome.failed for outcome in of(load.outcomes, edge=edge, tenant="potter")),
+                "failed_up": failed([outcome for outcome in ours if outcome.began < down]),
+                "failed_down": failed([outcome for outcome in ours if outcome.began >= down]),
+                "potter_failed": failed(of(load.outcomes, edge, "potter")),
             }
         )
     return rows
@@ -230,61 +137,41 @@ def down(edges: list[str], files: Path) -> list[Row]:
     with Stage.set(edges, files) as stage:
         stage.start_apps()
         stage.start_edges()
-        time.sleep(QUIET_S)
         load = stage.load(RATE, GETS)
         with load.running(files):
             time.sleep(3)
             stage.engine.stop("thor")
-            time.sleep(15)
+            time.sleep(HOLD_OVER_S)
             after = time.time()
+            say("a minute without thor")
             time.sleep(60)
+            until = time.time()
             told = {edge: len(stage.engine.errors_since(edge, after)) for edge in edges}
     rows: list[Row] = []
     for edge in edges:
-        thor = [outcome for outcome in of(load.outcomes, edge=edge, tenant="thor") if outcome.began >= after]
-        took = [outcome.took_s for outcome in thor]
+        thor = begun(of(load.outcomes, edge, "thor"), after, until)
         statuses = Counter(outcome.status or outcome.error for outcome in thor)
         rows.append(
             {
                 "edge": edge,
                 "requests": len(thor),
                 "statuses": ", ".join(f"{status}: {count}" for status, count in statuses.most_common()),
-                "p50_ms": percentile_ms(took, 0.50),
-                "p99_ms": percentile_ms(took, 0.99),
+                "p50_ms": took_ms(thor, 0.50),
+                "p99_ms": took_ms(thor, 0.99),
+                "max_ms": took_ms(thor, 1),
+                "logged_max_ms": longest_logged_ms(files / f"{edge}.out", {outcome.path for outcome in thor}),
                 "lines": told[edge],
-                "potter_failed": sum(outcome.failed for outcome in of(load.outcomes, edge=edge, tenant="potter")),
+                "potter_failed": failed(of(load.outcomes, edge, "potter")),
             }
         )
     return rows
 
 
-def of(outcomes: list[Outcome], edge: str, tenant: str | None = None) -> list[Outcome]:
-    return [outcome for outcome in list(outcomes) if outcome.edge == edge and tenant in (None, outcome.tenant)]
-
-
-def failures(outcomes: list[Outcome]) -> Row:
-    return {
-        f"failed_{method.lower()}": sum(outcome.failed for outcome in outcomes if outcome.kind.method == method)
-        for method in ("GET", "POST")
-    }
-
-
-def first_good_ms(outcomes: list[Outcome], ready: float) -> float | None:
-    """From the app's start to the first good answer that came after it, if any did."""
-    ends = [outcome.ended for outcome in outcomes if outcome.good and outcome.ended >= ready]
-    return round((min(ends) - ready) * 1000, 1) if ends else None
-
-
-def longest(times: list[float | None]) -> float | None:
-    """None if one of them has not ended."""
-    ended = [time for time in times if time is not None]
-    return max(ended) if len(ended) == len(times) else None
-
-
-def percentile_ms(times_s: list[float], share: float) -> float | None:
-    ordered = sorted(times_s)
-    return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000, 1) if ordered else None
-
-
-def last_number(address: str) -> int:
-    return int(address.rsplit(".", 1)[1])
+def longest_logged_ms(log: Path, paths: set[str]) -> float | None:
+    """The longest of those requests by the edge's own log, which only hostler's has a line of JSON a request for."""
+    times = []
+    for line in log.read_text().splitlines():
+        _, _, entry = line.partition(" ")  # the engine's time stands before it
+        if entry.startswith("{") and (request := json.loads(entry)).get("path") in paths:
+            times.append(request["duration_ms"])
+    return max(times, default=None)

@@ -1,4 +1,4 @@
-"""The tutorial's layout: two tenants' apps and the edges, all in one network, with the journal of what reached the apps.
+"""Two tenants' apps and the edges in a layout of networks, with the journal of what reached the apps.
 
 Owns what is measured against what; the scenarios say what happens to it.
 """
@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from engine import Engine, build, command, eventually
-from load import TENANTS, Kind, Load
+from load import TENANTS, Kind, Load, Target
+from probe import accepting_since
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
+
+EDGE_PORT = 8080
+APP_PORT = 8000
+APP_IMAGE = "hostler-chaos-tenant"
+CLIENTS = "clients"
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,30 @@ EDGES = {
 }
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Which networks there are: the one in which clients reach the edges, and each tenant's."""
+
+    clients: str
+    tenants: dict[str, str]
+
+    @property
+    def networks(self) -> list[str]:
+        """The edges are in all of them, the clients' first."""
+        return list(dict.fromkeys([self.clients, *self.tenants.values()]))
+
+
+# The tutorial's: one network for everybody.
+SHARED = Layout("all", {tenant: "all" for tenant in TENANTS})
+# As docker-compose.yaml has it: nobody shares a network with a tenant but the edge.
+OWN = Layout("edge", {tenant: f"tenant{number}" for number, tenant in enumerate(TENANTS, 1)})
+
+
 def build_images(edges: list[str]) -> None:
     """From the project's own Dockerfiles, and from those beside this file."""
     command(str(PROJECT / "tools/base-images.sh"), "debian", "python", "rust", within_s=1800)
     build("hostler-chaos-polls", PROJECT / "polls")
-    build("hostler-chaos-tenant", HERE / "images/tenant")
+    build(APP_IMAGE, HERE / "images/tenant")
     sources = {
         "hostler-chaos-edge": PROJECT,
         "hostler-chaos-nginx": HERE / "images/nginx",
@@ -78,24 +103,27 @@ class Arrival:
 
 
 class Stage:
-    """One network with what a scenario puts into it. Apps are called by their tenant, or `thor-2` and so on."""
+    """The networks with what a scenario puts into them. Apps are called by their tenant, or `thor-2` and so on."""
 
-    def __init__(self, engine: Engine, edges: list[str], files: Path) -> None:
+    def __init__(self, engine: Engine, edges: list[str], files: Path, layout: Layout) -> None:
         self.engine = engine
         self.edges = edges
+        self.layout = layout
         self._journal = files / "journal"
         self._journal.mkdir()
         self._journal.chmod(0o777)  # the apps are not root
 
     @classmethod
     @contextmanager
-    def set(cls, edges: list[str], files: Path) -> Iterator["Stage"]:
-        """An empty network; at the end everything is gone but the logs, which are in `files`."""
+    def set(cls, edges: list[str], files: Path, layout: Layout = SHARED) -> Iterator["Stage"]:
+        """Networks with nobody in them but the clients; at the end everything is gone but the logs, which are in `files`."""
         engine = Engine()
         files.mkdir(parents=True)
-        stage = cls(engine, edges, files)
+        stage = cls(engine, edges, files, layout)
         try:
-            engine.network()
+            for network in layout.networks:
+                engine.network(network)
+            engine.start_new(CLIENTS, APP_IMAGE, networks=[layout.clients], says=("sleep", "infinity"))
             yield stage
         finally:
             try:
@@ -104,25 +132,47 @@ class Stage:
             finally:
                 engine.clean()
 
-    def start_apps(self) -> None:
-        for tenant in TENANTS:
+    def start_apps(self, *tenants: str) -> None:
+        tenants = tenants or TENANTS
+        for tenant in tenants:
             self.start_app(tenant, tenant)
-        eventually("both apps are ready", lambda: all(self.starts(tenant) for tenant in TENANTS))
+        eventually(f"the apps of {tenants} start", lambda: all(self.starts(tenant) for tenant in tenants))
 
     def start_app(self, name: str, tenant: str) -> None:
         options = ["--env", f"TENANT={tenant}", "--volume", f"{self._journal}:/journal"]
-        self.engine.start_new(name, "hostler-chaos-tenant", *options, alias=f"{tenant}_web")
+        networks = [self.layout.tenants.get(tenant, self.layout.clients)]
+        self.engine.start_new(name, APP_IMAGE, *options, networks=networks, alias=f"{tenant}_web")
 
     def start_edges(self) -> None:
+        """Returns when all of them listen."""
+        self.start_edges_alone()
+        for name in self.edges:
+            accepting_since(self.engine.namespace(CLIENTS), self.engine.address(name, self.layout.clients), EDGE_PORT)
+
+    def start_edges_alone(self) -> None:
+        """Without waiting for them: some end where there is no tenant."""
         for name in self.edges:
             edge = EDGES[name]
             conf = HERE / "conf" / edge.conf
-            self.engine.start_new(name, edge.image, "--volume", f"{conf}:{edge.place}:ro")
+            # As in the shipped stack: who stands in every tenant's network must not route from one to another.
+            options = ["--volume", f"{conf}:{edge.place}:ro", "--sysctl", "net.ipv4.ip_forward=0"]
+            self.engine.start_new(name, edge.image, *options, networks=self.layout.networks)
 
     def load(self, rate: int, kinds: tuple[Kind, ...], edges: list[str] | None = None) -> Load:
-        """Clients, from this machine to the edges' own addresses."""
-        names = self.edges if edges is None else edges
-        return Load({name: self.engine.address(name) for name in names}, rate, kinds)
+        """Clients of each edge for each tenant."""
+        targets = [
+            Target(edge, tenant, self.engine.address(edge, self.layout.clients), EDGE_PORT)
+            for edge in (self.edges if edges is None else edges)
+            for tenant in TENANTS
+        ]
+        return Load(targets, rate, kinds, self.engine.namespace(CLIENTS))
+
+    def app_address(self, tenant: str) -> str:
+        return self.engine.address(tenant, self.layout.tenants[tenant])
+
+    def accepting_since(self, tenant: str) -> float | None:
+        """Waits until the tenant's app, whose container is starting, accepts; see `probe`."""
+        return accepting_since(self.engine.namespace(CLIENTS), self.app_address(tenant), APP_PORT)
 
     def arrivals(self) -> list[Arrival]:
         return [
