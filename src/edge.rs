@@ -1,7 +1,7 @@
-//! The edge as a whole, seen from its control thread: it starts the workers, listens, takes up new configurations
-//! and ends everything in order. No request passes through here.
+//! The edge as a whole, from its control thread: starts, listens, reloads, gives way, ends. No request passes here.
 
 use std::{
+    collections::HashSet,
     fmt, io,
     sync::{Arc, atomic::AtomicUsize},
 };
@@ -9,21 +9,25 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-    task::JoinHandle,
+    sync::{Semaphore, oneshot},
     time::{self, MissedTickBehavior},
 };
 
 use crate::{
-    admin::{Admin, status::Status},
+    admin::{Told, status::Status},
     config::{Address, Config, Source},
+    handover::{Control, Farewell, HandoverError, Peer, Predecessor, Successor},
+    holder::Holder,
+    listening::{self, FirstSockets, Listening, RunningAdmin},
     reload::{self, POLL},
-    shutdown,
+    shutdown::{self, Signals},
     snapshot::{Changes, Snapshot},
-    socket::{self, Bound},
+    socket::{Bound, Identity},
     telemetry::{Format, Level, access_log::AccessLog},
-    upstream::resolve::Resolver,
+    upstream::{
+        active::{self, CHECKS_MAX},
+        resolve::Resolver,
+    },
     worker::{self, Command, Handle, Shared},
 };
 
@@ -35,41 +39,31 @@ pub(crate) struct Edge {
     workers: Vec<Handle>,
     listening: Vec<Listening>,
     admin: RunningAdmin,
+    told: Told,
     status: Arc<Status>,
     level: Level,
     signals: Signals,
-}
-
-/// What the process is told from outside. They are heard from before anybody could know that the edge is there.
-#[derive(Debug)]
-struct Signals {
-    hang_up: Signal,
-    end: EndSignals,
-}
-
-#[derive(Debug)]
-struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-/// An address as it was asked for and as it was bound: they differ in the port if that was 0.
-#[derive(Debug)]
-struct Listening {
-    wanted: Address,
-    bound: Address,
-}
-
-#[derive(Debug)]
-struct RunningAdmin {
-    address: Address,
-    task: JoinHandle<()>,
+    control: Control,
+    /// Of health checks.
+    slots: Arc<Semaphore>,
 }
 
 /// Why an edge can't start, or can't take up a configuration.
 #[derive(Debug)]
 pub(crate) enum EdgeError {
-    Bind { address: Address, error: io::Error },
+    InUse {
+        address: Address,
+        holder: Holder,
+    },
+    Bind {
+        address: Address,
+        error: io::Error,
+    },
+    /// The one that runs doesn't make way.
+    Replace {
+        predecessor: Peer,
+        error: HandoverError,
+    },
     Resolver(Box<dyn std::error::Error + Send + Sync>),
     System(io::Error),
 }
@@ -77,12 +71,7 @@ pub(crate) enum EdgeError {
 impl fmt::Display for EdgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "can't listen on {address}: another process has it; stop that one, or set another address"
-                )
-            }
+            Self::InUse { address, holder } => write!(f, "can't listen on {address}: {holder}"),
             Self::Bind { address, error } if error.kind() == io::ErrorKind::PermissionDenied => {
                 write!(
                     f,
@@ -90,6 +79,9 @@ impl fmt::Display for EdgeError {
                 )
             }
             Self::Bind { address, error } => write!(f, "can't listen on {address}: {error}"),
+            Self::Replace { predecessor, error } => {
+                write!(f, "can't replace process {predecessor}: {error}")
+            }
             Self::Resolver(error) => write!(f, "can't look up names: {error}"),
             Self::System(error) => write!(f, "can't start: {error}"),
         }
@@ -99,21 +91,33 @@ impl fmt::Display for EdgeError {
 impl std::error::Error for EdgeError {}
 
 impl Edge {
-    /// Binds everything, starts the workers and serves. Runs on the control thread's runtime.
+    /// Binds everything, starts the workers and serves. Runs on the control thread's runtime. If it is to `replace`
+    /// the edge that runs, it takes over the sockets of that one, and tells it in the end that it may go.
     ///
     /// # Errors
-    /// If an address can't be bound or the system refuses a thread; then nothing is left running.
-    pub(crate) async fn start(config: Config, level: Level) -> Result<Self, EdgeError> {
+    /// If an address can't be bound, the system refuses a thread, or the other edge doesn't make way; then nothing is
+    /// left running, and the other one goes on.
+    pub(crate) async fn start(
+        config: Config,
+        level: Level,
+        replace: bool,
+    ) -> Result<Self, EdgeError> {
         let signals = Signals::listen().map_err(EdgeError::System)?;
         raise_descriptor_limit(&config);
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let bound = bind_all(config.listen.iter(), count, Vec::new())?;
+        let (sockets, predecessor) = if replace {
+            FirstSockets::take_over(&config, count).await?
+        } else {
+            (FirstSockets::bind(&config, count, None)?, None)
+        };
         let status = Arc::new(Status::default());
-        let admin = RunningAdmin::start(&config.admin, &[], &status)?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(&config)));
+        let told = Told::new(Arc::clone(&status), Arc::clone(&snapshot));
+        let admin = RunningAdmin::start(&config.admin, sockets.admin, &told)?;
 
         let format = Format::of(config.log.format, &io::stdout());
         let shared = Arc::new(Shared {
-            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::first(&config))),
+            snapshot,
             resolver: Resolver::start(&config.nameservers)
                 .map_err(|error| EdgeError::Resolver(error.into()))?,
             access_log: AccessLog::start(format, Box::new(io::stdout()))
@@ -131,12 +135,20 @@ impl Edge {
             workers,
             listening: Vec::new(),
             admin,
+            told,
             status,
             level,
             signals,
+            control: Control::new(),
+            slots: Arc::new(Semaphore::new(CHECKS_MAX)),
         };
-        for (wanted, bound) in bound {
-            edge.listen(wanted, bound).await;
+        edge.check_health();
+        for (wanted, bound) in sockets.listen {
+            let listening = Listening::new(wanted, &bound)?;
+            edge.listen(listening, bound).await;
+        }
+        if predecessor.is_none() {
+            edge.be_replaceable();
         }
         let snapshot = edge.shared.snapshot.load();
         edge.status.serving(snapshot.generation, snapshot.routes());
@@ -147,7 +159,33 @@ impl Edge {
             "serving"
         );
         drop(snapshot);
+        if let Some(predecessor) = predecessor {
+            edge = edge.dismiss(predecessor).await?;
+            edge.be_replaceable();
+        }
         Ok(edge)
+    }
+
+    /// Tells the old edge that this one serves. If that one doesn't go, this one has to: of two that serve beside each
+    /// other, only one would be told of changes, and stopped.
+    async fn dismiss(self, predecessor: Predecessor) -> Result<Self, EdgeError> {
+        let peer = predecessor.peer;
+        let taken = predecessor.taken().iter().cloned().collect();
+        match predecessor.dismiss().await {
+            Ok(Farewell::Drains) => tracing::info!(predecessor = %peer, "replaced it, it drains"),
+            Ok(Farewell::Died) => tracing::warn!(predecessor = %peer, "replaced it, it has died"),
+            Ok(Farewell::Silent) => {
+                tracing::warn!(predecessor = %peer, "it doesn't answer, and may be serving still");
+            }
+            Err(error) => {
+                self.end(&taken).await;
+                return Err(EdgeError::Replace {
+                    predecessor: peer,
+                    error,
+                });
+            }
+        }
+        Ok(self)
     }
 
     /// The addresses that it serves on, ports as they really are.
@@ -155,28 +193,97 @@ impl Edge {
         self.listening.iter().map(|listening| &listening.bound)
     }
 
-    /// Serves until the process is told to end; then ends in order. Takes up what changes in `source`, if there is one.
+    /// Serves until the process is told to end, or another has taken over; then ends in order. Takes up what changes in
+    /// `source`, if there is one.
     pub(crate) async fn run(mut self, mut source: Option<Source>) {
         let mut poll = time::interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let left = loop {
             let asked = tokio::select! {
                 _ = poll.tick() => false,
                 _ = self.signals.hang_up.recv() => true,
-                () = self.signals.end.recv() => break,
+                () = self.signals.end.recv() => break HashSet::new(),
+                successor = self.control.successor() => match self.hand_over(successor).await {
+                    Some(taken) => break taken,
+                    None => continue,
+                }
             };
             if let Some(known) = source.take() {
                 source = Some(reload::reload(&mut self, known, asked).await);
             }
-        }
+        };
+        self.end(&left).await;
+    }
+
+    /// Finishes what is there. What is in `left` is served on by another process.
+    async fn end(mut self, left: &HashSet<Identity>) {
         self.status.draining();
-        let again = self.signals.end.recv();
-        shutdown::drain(self.workers, self.config.shutdown_grace, again).await;
-        for listening in &self.listening {
-            socket::clean_up(&listening.bound);
+        // So that nobody asks one that can't give anything any more.
+        self.control.close().await;
+        let mut ended = Vec::new();
+        let mut handed_over = HashSet::new();
+        for listening in self.listening {
+            if listening.is_in(left) {
+                handed_over.insert(listening.bound.clone());
+            } else {
+                ended.push(listening.close());
+            }
         }
-        socket::clean_up(&self.admin.address);
+        let admin = if self.admin.listening().is_in(left) {
+            self.admin.leave();
+            None
+        } else {
+            Some(self.admin)
+        };
+        let signals = &mut self.signals.end;
+        let sooner = async {
+            // The service manager's own, of one that drains already.
+            if !left.is_empty() {
+                signals.recv().await;
+            }
+            signals.recv().await;
+        };
+        let grace = self.config.shutdown_grace;
+        shutdown::drain(self.workers, handed_over, grace, sooner).await;
+        for leftover in ended {
+            leftover.clean_up();
+        }
+        if let Some(admin) = admin {
+            admin.end();
+        }
         self.shared.access_log.clone().finish();
+    }
+
+    /// What `successor` has taken over, if it serves now.
+    async fn hand_over(&mut self, mut successor: Successor) -> Option<HashSet<Identity>> {
+        let peer = successor.peer;
+        let version = successor.version.as_str();
+        tracing::info!(successor = %peer, version, "asked to be replaced");
+        let listening = self.listening.iter().chain([self.admin.listening()]);
+        let offered: Vec<_> = listening.filter_map(Listening::offer).collect();
+        let taken = match successor.offer(&offered).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!(successor = %peer, %error, "not replaced, going on");
+                return None;
+            }
+        };
+        // Before it is told, since it takes the names then.
+        self.control.close().await;
+        if let Err(error) = successor.confirm().await {
+            tracing::warn!(successor = %peer, %error, "not replaced, going on");
+            self.be_replaceable();
+            return None;
+        }
+        tracing::info!(successor = %peer, "replaced");
+        Some(taken.into_iter().collect())
+    }
+
+    /// Lets a successor find this edge at each of its addresses.
+    fn be_replaceable(&mut self) {
+        let listening = self.listening.iter().chain([self.admin.listening()]);
+        let identities = listening.filter_map(|listening| listening.identity.clone());
+        self.control.listen_at(identities.collect());
     }
 
     /// Serves `config` from now on, or changes nothing.
@@ -184,25 +291,28 @@ impl Edge {
     /// # Errors
     /// If an address that it adds can't be bound.
     pub(crate) async fn apply(&mut self, config: Config) -> Result<Changes, EdgeError> {
-        let added = config
-            .listen
-            .iter()
-            .filter(|wanted| !self.listening.iter().any(|old| old.wanted == **wanted));
-        let ours = self.addresses().cloned().collect();
-        let bound = bind_all(added, self.workers.len(), ours)?;
+        let mut ours: Vec<_> = self.addresses().cloned().collect();
+        let mut added = Vec::new();
+        for wanted in &config.listen {
+            if self.listening.iter().all(|old| old.wanted != *wanted) {
+                let bound = listening::bind(wanted, self.workers.len(), &ours)?;
+                ours.push(bound.address.clone());
+                added.push((Listening::new(wanted.clone(), &bound)?, bound));
+            }
+        }
         if config.admin != self.config.admin {
-            let ours = [self.admin.address.clone()];
-            let admin = RunningAdmin::start(&config.admin, &ours, &self.status)?;
-            let old = std::mem::replace(&mut self.admin, admin);
-            old.task.abort();
-            socket::clean_up(&old.address);
+            let ours = [self.admin.listening().bound.clone()];
+            let bound = listening::bind(&config.admin, 1, &ours)?;
+            let admin = RunningAdmin::start(&config.admin, bound, &self.told)?;
+            std::mem::replace(&mut self.admin, admin).end();
         }
         // From here on nothing fails.
         let (next, changes) = self.shared.snapshot.load().next(&config);
         self.status.serving(next.generation, next.routes());
         self.shared.snapshot.store(Arc::new(next));
-        for (wanted, bound) in bound {
-            self.listen(wanted, bound).await;
+        self.check_health();
+        for (listening, bound) in added {
+            self.listen(listening, bound).await;
         }
         let (kept, removed) = std::mem::take(&mut self.listening)
             .into_iter()
@@ -211,6 +321,7 @@ impl Edge {
         for old in removed {
             self.unlisten(old).await;
         }
+        self.be_replaceable();
         self.level.set(config.log.level);
         if config.log.format != self.config.log.format {
             tracing::warn!("a new log.format takes effect when the edge is restarted");
@@ -220,6 +331,18 @@ impl Edge {
         }
         self.config = config;
         Ok(changes)
+    }
+
+    /// Begins to ask the upstreams for their health that want it and aren't asked yet. It ends with the upstream.
+    fn check_health(&self) {
+        let snapshot = self.shared.snapshot.load();
+        let routes = snapshot.all_routes();
+        for upstream in routes.filter_map(|route| route.checked_upstream()) {
+            if upstream.begins_to_be_checked() {
+                let (weak, slots) = (Arc::downgrade(upstream), Arc::clone(&self.slots));
+                tokio::spawn(active::run(weak, self.shared.resolver.clone(), slots));
+            }
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -234,89 +357,32 @@ impl Edge {
         self.shared.snapshot.load().generation
     }
 
-    async fn listen(&mut self, wanted: Address, bound: Bound) {
+    async fn listen(&mut self, listening: Listening, bound: Bound) {
         tracing::info!(address = %bound.address, "listening");
-        for (worker, socket) in self.workers.iter().zip(bound.sockets) {
+        // There may be more sockets than workers, if another process with more of them has bound them.
+        let workers = self.workers.iter().cycle();
+        for (worker, socket) in workers.zip(bound.sockets) {
             // A worker that is gone can't be told; the others serve on.
-            let _ = worker
-                .commands
-                .send(Command::Listen(bound.address.clone(), socket))
-                .await;
+            let order = Command::Listen(bound.address.clone(), socket);
+            let _ = worker.commands.send(order).await;
         }
-        self.listening.push(Listening {
-            wanted,
-            bound: bound.address,
-        });
+        self.listening.push(listening);
     }
 
     async fn unlisten(&self, old: Listening) {
+        let address = old.bound.clone();
+        let leftover = old.close();
         for worker in &self.workers {
             let (done, is_done) = oneshot::channel();
-            let order = Command::Unlisten(old.bound.clone(), done);
+            let order = Command::Unlisten(address.clone(), done);
             // Until it has closed its socket, the address couldn't be bound again.
             if worker.commands.send(order).await.is_ok() {
                 let _ = is_done.await;
             }
         }
-        socket::clean_up(&old.bound);
-        tracing::info!(address = %old.bound, "not listening any more");
+        leftover.clean_up();
+        tracing::info!(%address, "not listening any more");
     }
-}
-
-impl RunningAdmin {
-    fn start(address: &Address, ours: &[Address], status: &Arc<Status>) -> Result<Self, EdgeError> {
-        let admin = Admin::bind(address, ours);
-        let admin = admin.map_err(|error| EdgeError::Bind {
-            address: address.clone(),
-            error,
-        })?;
-        let address = admin.address().clone();
-        tracing::info!(%address, "admin listening");
-        let status = Arc::clone(status);
-        let task = tokio::spawn(async move {
-            admin.serve(status).await;
-        });
-        Ok(Self { address, task })
-    }
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hang_up: signal(SignalKind::hangup())?,
-            end: EndSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-        })
-    }
-}
-
-impl EndSignals {
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Binds all or none. `ours` are the addresses that are bound already.
-fn bind_all<'a>(
-    addresses: impl Iterator<Item = &'a Address>,
-    workers: usize,
-    mut ours: Vec<Address>,
-) -> Result<Vec<(Address, Bound)>, EdgeError> {
-    let bind = |address: &Address| {
-        let bound = socket::bind(address, workers, &ours);
-        let bound = bound.map_err(|error| EdgeError::Bind {
-            address: address.clone(),
-            error,
-        })?;
-        ours.push(bound.address.clone());
-        Ok((address.clone(), bound))
-    };
-    addresses.map(bind).collect()
 }
 
 /// Each client connection may need a second descriptor for its upstream.

@@ -1,33 +1,26 @@
 //! Getting one request answered by its upstream: a connection, an exchange over it, and another try where that
 //! can do no harm. It reaches no upstream but the one it is given.
 
-use std::{
-    borrow::Cow,
-    future::{Future, poll_fn},
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{borrow::Cow, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use hyper::body::{Body, Incoming};
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::{
+    client::{Client, Interrupted},
     config::{HostHeader, Policy},
     error::ProxyError,
-    headers::{self, BodyLength, ConnectionOptions, Onward},
+    headers::{self, BodyLength, Onward},
+    http1::{Name, RequestHead},
     request::Asked,
-    session::Session,
     snapshot::Route,
     telemetry::record::Record,
     upstream::{
         Connection, DialError, Upstream,
+        endpoint::Endpoint,
         exchange::{Exchange, Failure},
-        http1::ResponseHead,
         outage::{NoWait, Outage},
+        pool::Use,
         upload::Upload,
     },
 };
@@ -37,16 +30,15 @@ use crate::{
 pub(crate) struct Outbound<'a> {
     pub(crate) upstream: &'a Arc<Upstream>,
     pub(crate) policy: &'a Policy,
-    pub(crate) method: &'a Method,
+    pub(crate) head: &'a RequestHead,
     /// As this upstream shall see it.
     pub(crate) target: Cow<'a, str>,
     /// The Host as the client sent it, and the port that it names.
     pub(crate) authority: &'a [u8],
     pub(crate) port: Option<u16>,
     pub(crate) peer_trusted: bool,
-    pub(crate) connection: ConnectionOptions,
     /// The protocol that the client wants to switch to, if it does.
-    pub(crate) upgrade: Option<HeaderValue>,
+    pub(crate) upgrade: Option<&'a [u8]>,
 }
 
 /// Who sends a request, and what it is called.
@@ -62,42 +54,26 @@ pub(crate) struct Sender<'a> {
 impl<'a> Outbound<'a> {
     /// Of a request whose host leads to `route`.
     #[inline]
-    pub(crate) fn new(
-        asked: &'a Asked<'_>,
-        route: &'a Route,
-        headers: &HeaderMap,
-        peer_trusted: bool,
-    ) -> Self {
+    pub(crate) fn new(asked: &'a Asked<'_>, route: &'a Route, peer_trusted: bool) -> Self {
         let (upstream, target) = route.upstream(asked.target);
-        let connection = ConnectionOptions::of(headers);
-        let upgrade = asked.upgrade(&connection, headers);
         Self {
             upstream,
             policy: &route.policy,
-            method: asked.method,
+            head: asked.head,
             target: absolute_path(target),
-            authority: asked.host.as_bytes(),
+            authority: asked.host,
             port: asked.authority.port(),
             peer_trusted,
-            connection,
-            upgrade,
+            upgrade: asked.upgrade(),
         }
     }
 
     /// The head that the app at one of the upstream's origins is sent.
     #[inline]
-    pub(crate) fn onward(
-        &'a self,
-        origin: usize,
-        sender: Sender<'a>,
-        headers: &'a HeaderMap,
-        body: BodyLength,
-    ) -> Onward<'a> {
+    pub(crate) fn onward(&'a self, origin: usize, sender: Sender<'a>) -> Onward<'a> {
         Onward {
-            method: self.method,
+            head: self.head,
             target: &self.target,
-            headers,
-            connection: &self.connection,
             authority: self.authority,
             host: match &self.policy.host {
                 HostHeader::Preserve => self.authority,
@@ -109,8 +85,8 @@ impl<'a> Outbound<'a> {
             client: sender.client,
             peer_trusted: self.peer_trusted,
             request_id: sender.request_id,
-            body,
-            upgrade: self.upgrade.as_ref(),
+            body: body_length(self.head),
+            upgrade: self.upgrade,
             edits: &self.policy.request_headers,
         }
     }
@@ -128,58 +104,55 @@ fn absolute_path(target: &str) -> Cow<'_, str> {
 /// What the app answered.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// A head, and a body that is still to be read from the exchange.
-    Response(ResponseHead, Exchange),
+    /// A head, and a body that is still to be relayed.
+    Response(Exchange),
     /// The app has switched protocols.
-    Switched(ResponseHead, Connection),
+    Switched(Exchange),
 }
 
-/// `headers` are the request's; their memory goes to the response's.
 pub(crate) async fn forward(
-    session: &Rc<Session>,
-    record: &mut Record,
+    client: &mut Client,
+    record: &mut Record<'_>,
     outbound: &Outbound<'_>,
-    headers: &mut HeaderMap,
-    body: Incoming,
 ) -> Result<Answer, ProxyError> {
-    let length = body_length(&body, headers);
-    let has_body = !matches!(length, BodyLength::None | BodyLength::Known(0));
-    let mut upload = has_body.then(|| Upload::new(body, length, expects_continue(headers)));
+    let mut upload = Upload::of(outbound.head);
+    let purpose = match (outbound.head.method.is_idempotent(), &upload) {
+        (true, None) if outbound.policy.retries > 0 => Use::Repeatable,
+        _ => Use::Once,
+    };
     let mut tries = 0;
     loop {
         record.attempt();
+        let (upstream, worker) = (outbound.upstream, client.session().worker());
+        let picked = worker.pick(upstream, outbound.policy.balance, record.client());
         // A pooled connection may have been closed by now, so the second try is on a new one.
         let pooled = match tries {
-            0 => session.worker().pooled(outbound.upstream),
+            0 => worker.pooled(upstream.id(), picked.as_ref(), purpose),
             _ => None,
         };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => connect(session, record, outbound).await?,
+            None => connect(client, record, outbound, picked.as_deref()).await?,
         };
         record.set_endpoint(connection.endpoint());
-        write_head(&mut connection, record, outbound, headers, length);
-        let mut exchange = Exchange::new(connection, upload, outbound.policy.timeouts, session);
-        let head = poll_fn(|cx| {
-            exchange.poll_head(
-                cx,
-                session,
-                outbound.method,
-                outbound.upgrade.is_some(),
-                headers,
-            )
-        });
-        match head.await {
-            Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                return Ok(Answer::Switched(head, exchange.into_parts().0));
+        write_head(&mut connection, record, outbound);
+        let mut exchange = Exchange::new(connection, upload, outbound.policy.timeouts, client);
+        let head = poll_fn(|cx| exchange.poll_head(cx, client, outbound.head, outbound.upgrade));
+        let ended = head.await;
+        if let Err(Failure::Closed(_)) = &ended {
+            exchange.was_dead();
+        }
+        match ended {
+            Ok(()) if exchange.head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                return Ok(Answer::Switched(exchange));
             }
-            Ok(head) => return Ok(Answer::Response(head, exchange)),
+            Ok(()) => return Ok(Answer::Response(exchange)),
             Err(failure)
                 if tries < outbound.policy.retries
-                    && may_retry(&failure, &exchange, outbound.method) =>
+                    && may_retry(&failure, &exchange, &outbound.head.method) =>
             {
                 tries += 1;
-                upload = exchange.into_parts().1;
+                upload = exchange.into_upload();
             }
             Err(failure) => return Err(error(failure, &exchange, outbound.policy)),
         }
@@ -188,9 +161,10 @@ pub(crate) async fn forward(
 
 /// A new connection; while the upstream is away, the wait for its return, within the route's `hold`.
 async fn connect(
-    session: &Session,
-    record: &mut Record,
+    client: &mut Client,
+    record: &mut Record<'_>,
     outbound: &Outbound<'_>,
+    picked: Option<&Endpoint>,
 ) -> Result<Connection, ProxyError> {
     let (upstream, policy) = (outbound.upstream, outbound.policy);
     let mut outage = upstream.outage();
@@ -199,20 +173,20 @@ async fn connect(
     loop {
         if let Some(outage) = &outage {
             let hold = policy.hold.saturating_sub(began.elapsed());
-            wait(session, record, outage, hold).await?;
+            wait(client, record, outage, hold).await?;
         }
-        match dial(session, record, outbound).await {
+        match dial(client, record, outbound, picked).await {
             Ok(connection) => {
-                session.worker().watch(upstream);
+                client.session().worker().watch(upstream);
                 return Ok(connection);
             }
+            Err(ProxyError::ClientGone) => return Err(ProxyError::ClientGone),
             Err(error) if policy.hold.is_zero() => return Err(error),
             Err(_) => {
                 let (away, just_now) = upstream.is_away();
                 if just_now {
-                    session
-                        .worker()
-                        .probe(upstream, &away, policy.timeouts.connect);
+                    let worker = client.session().worker();
+                    worker.probe(upstream, &away, policy.timeouts.connect);
                 }
                 outage = Some(away);
             }
@@ -222,84 +196,70 @@ async fn connect(
 
 /// Holds a request until its upstream is back, for as long as `hold` says from when it went away.
 async fn wait(
-    session: &Session,
-    record: &mut Record,
+    client: &mut Client,
+    record: &mut Record<'_>,
     outage: &Outage,
     hold: Duration,
 ) -> Result<(), ProxyError> {
     let away = |why: NoWait| ProxyError::UpstreamAway { cause: why.into() };
     let left = outage.patience(hold).map_err(away)?;
-    session.deadline().set(left);
+    client.session().deadline().set(left);
     let began = Instant::now();
-    let mut turn = pin!(outage.wait());
-    let waited = poll_fn(|cx| match turn.as_mut().poll(cx) {
-        Poll::Ready(turn) => Poll::Ready(turn),
-        Poll::Pending if session.deadline().passed() => Poll::Ready(Err(NoWait::TooLong)),
-        Poll::Pending => Poll::Pending,
-    });
-    let waited = waited.await;
+    let waited = client.attend(outage.wait()).await;
     record.held(began.elapsed());
-    waited.map_err(away)
+    match waited {
+        Ok(turn) => turn.map_err(away),
+        Err(Interrupted::Deadline) => Err(away(NoWait::TooLong)),
+        Err(Interrupted::ClientGone) => Err(ProxyError::ClientGone),
+    }
 }
 
 async fn dial(
-    session: &Session,
-    record: &mut Record,
+    client: &mut Client,
+    record: &mut Record<'_>,
     outbound: &Outbound<'_>,
+    picked: Option<&Endpoint>,
 ) -> Result<Connection, ProxyError> {
     let after = outbound.policy.timeouts.connect;
-    session.deadline().set(after);
-    let mut dial = pin!(outbound.upstream.dial(session.worker().resolver()));
-    let dialled = poll_fn(|cx| match dial.as_mut().poll(cx) {
-        Poll::Ready(dialled) => Poll::Ready(Some(dialled)),
-        Poll::Pending if session.deadline().passed() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    });
-    match dialled.await {
-        Some(Ok(connection)) => Ok(connection),
-        Some(Err(DialError::Unreachable { endpoint, error })) => {
+    let worker = Rc::clone(client.session().worker());
+    client.session().deadline().set(after);
+    let dial = outbound.upstream.dial(picked, worker.resolver());
+    match client.attend(dial).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(DialError::Unreachable { endpoint, error })) => {
             record.set_endpoint(&endpoint.into());
             Err(ProxyError::UpstreamUnreachable { cause: error })
         }
-        Some(Err(away @ (DialError::Unresolved { .. } | DialError::Moved { .. }))) => {
+        Ok(Err(away @ (DialError::Unresolved { .. } | DialError::Moved { .. }))) => {
             Err(ProxyError::UpstreamUnresolved {
                 cause: away.to_string().into(),
             })
         }
-        None => Err(ProxyError::ConnectTimeout { after }),
+        Ok(Err(out @ DialError::Out { .. })) => Err(ProxyError::UpstreamAway {
+            cause: out.to_string().into(),
+        }),
+        Err(Interrupted::Deadline) => Err(ProxyError::ConnectTimeout { after }),
+        Err(Interrupted::ClientGone) => Err(ProxyError::ClientGone),
     }
 }
 
-fn write_head(
-    connection: &mut Connection,
-    record: &Record,
-    outbound: &Outbound<'_>,
-    headers: &HeaderMap,
-    length: BodyLength,
-) {
+fn write_head(connection: &mut Connection, record: &Record<'_>, outbound: &Outbound<'_>) {
     let sender = Sender {
         peer: &record.session().peer().text,
         client: record.client(),
         request_id: record.request_id(),
     };
-    let onward = outbound.onward(connection.origin(), sender, headers, length);
+    let onward = outbound.onward(connection.origin(), sender);
     headers::write_request(connection.head_buffer(), &onward);
 }
 
-/// By what hyper has understood, never by what the client's fields say.
-pub(crate) fn body_length(body: &Incoming, headers: &HeaderMap) -> BodyLength {
-    match body.size_hint().exact() {
+/// How the app is told where the body ends: as the client did.
+fn body_length(head: &RequestHead) -> BodyLength {
+    match head.body.remaining() {
         None => BodyLength::Chunked,
-        Some(0) if !headers.contains_key(header::CONTENT_LENGTH) => BodyLength::None,
+        Some(0) if !head.fields.contains(Name::ContentLength) => BodyLength::None,
         Some(length) => BodyLength::Known(length),
     }
-}
-
-/// RFC 9110 §10.1.1
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Only where the app can't have acted on the first try, or acting twice is as good as once (RFC 9110 §9.2.2).
@@ -328,26 +288,9 @@ fn error(failure: Failure, exchange: &Exchange, policy: &Policy) -> ProxyError {
         Failure::ClientTimeout => ProxyError::BodyTimeout {
             after: policy.timeouts.idle,
         },
-        Failure::ClientBody(error) if is_cut(&error) => ProxyError::ClientGone,
+        Failure::ClientGone => ProxyError::ClientGone,
         Failure::ClientBody(_) => ProxyError::BadRequest {
             because: "has a body that is not framed as it should be",
         },
     }
-}
-
-/// Whether a client's body ended because the client left, and not because it was wrong. hyper says it by an error of
-/// the socket's kind, somewhere below its own.
-fn is_cut(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let mut causes =
-        std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    error.is_incomplete_message()
-        || causes.any(|cause| {
-            cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
-                matches!(
-                    error.kind(),
-                    BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-                )
-            })
-        })
 }

@@ -1,82 +1,59 @@
-//! One request, from its head to its response's head. Every branch that a request can take is here; what the
-//! branches need is computed elsewhere. Below it is only what an answer is made with.
+//! One request, from its head to the last byte of its response. Every branch that a request can take is here; what the
+//! branches need is computed elsewhere.
 
-use std::{convert::Infallible, rc::Rc, sync::Arc};
+use std::{future::poll_fn, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
-use hyper::body::{Body as _, Incoming};
+use http::Method;
 
 use crate::{
-    body::Body,
+    client::Client,
     error::{ProxyError, page},
     forward::{Answer, Outbound, forward},
-    headers,
+    headers::{self, BodyLength, Homeward, Persistence},
+    http1::{BodyDecoder, Name, RequestHead},
     request::Asked,
-    session::Session,
     snapshot::Route,
     telemetry::record::Record,
-    upgrade::Tunnel,
-    upstream::http1::ResponseHead,
+    upgrade,
+    upstream::exchange::Exchange,
 };
 
-/// Never fails: whatever goes wrong with a request is a response, and a line in the log.
-pub(crate) async fn handle(
-    session: Rc<Session>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let (mut parts, body) = request.into_parts();
-    let mut record = Record::begin(
-        &session,
-        &parts.method,
-        &parts.uri,
-        parts.headers.get(header::HOST),
-    );
-    let accept = parts.headers.get(header::ACCEPT).cloned();
-    let has_body = !body.is_end_stream();
-    let (route, answer) = match lead(&session, &mut record, &mut parts, body).await {
-        Ok(led) => led,
-        Err(error) => {
-            if has_body {
-                session.set_answered_early();
-            }
-            let closes = has_body || error.closes_connection();
-            return Ok(refuse(&session, record, &error, accept.as_ref(), closes));
+/// What becomes of the connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Request,
+    Close,
+    /// Close, once the client has had a while to stop sending and to read its answer.
+    Linger,
+}
+
+/// Never fails: whatever goes wrong with a request is a response where there can be one, and a line in the log.
+pub(crate) async fn handle(client: &mut Client, head: &RequestHead) -> Next {
+    let mut record = Record::begin(client.session(), head);
+    match lead(client, &mut record, head).await {
+        Ok((route, Answer::Response(exchange))) => {
+            respond(client, record, head, &route, exchange).await
         }
-    };
-    let policy = &route.policy;
-    Ok(match answer {
-        Answer::Response(head, exchange) => {
-            record.answered(head.status.as_u16());
-            session.begin_response(policy.timeouts.idle);
-            respond(&route, head, Body::upstream(exchange, record))
+        Ok((route, Answer::Switched(exchange))) => {
+            switch(client, record, &route, exchange).await;
+            Next::Close
         }
-        Answer::Switched(head, connection) => {
-            record.answered(head.status.as_u16());
-            let protocol = head.upgrade.clone();
-            session.open_tunnel(Tunnel {
-                connection,
-                record,
-                idle: policy.timeouts.tunnel_idle,
-            });
-            let mut response = respond(&route, head, Body::empty());
-            switch(response.headers_mut(), protocol);
-            response
-        }
-    })
+        Err(ProxyError::ClientGone) => Next::Close,
+        Err(error) => refuse(client, record, head, &error).await,
+    }
 }
 
 /// To the app, and back with its answer.
-async fn lead(
-    session: &Rc<Session>,
-    record: &mut Record,
-    parts: &mut Parts,
-    body: Incoming,
+async fn lead<'a>(
+    client: &mut Client,
+    record: &mut Record<'a>,
+    head: &'a RequestHead,
 ) -> Result<(Arc<Route>, Answer), ProxyError> {
     // 1 read
-    let asked = Asked::read(&parts.method, &parts.uri, parts.version, &parts.headers)?;
-    record.set_host(&asked.host);
-    let worker = session.worker();
-    let vouched = worker.vouched(session.peer().ip, &parts.headers);
+    let asked = Asked::read(head)?;
+    record.set_host(asked.host);
+    let worker = client.session().worker();
+    let vouched = worker.vouched(client.session().peer().ip, &head.fields);
     if let Some(vouched) = &vouched {
         record.set_client(vouched.client);
         if let Some(id) = vouched.request_id {
@@ -90,50 +67,122 @@ async fn lead(
         .ok_or_else(|| asked.unknown_host())?;
 
     // 3 rewrite: what the app is to be told
-    let outbound = Outbound::new(&asked, &route, &parts.headers, vouched.is_some());
+    let outbound = Outbound::new(&asked, &route, vouched.is_some());
     record.set_route(&route, outbound.upstream.id());
 
     // 4 forward
-    let answer = forward(session, record, &outbound, &mut parts.headers, body).await?;
+    let answer = forward(client, record, &outbound).await?;
     Ok((route, answer))
 }
 
-/// The app's answer as the client gets it.
-fn respond(route: &Route, head: ResponseHead, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    if let Some(reason) = head
-        .reason
-        .and_then(|reason| hyper::ext::ReasonPhrase::try_from(reason).ok())
-    {
-        response.extensions_mut().insert(reason);
+/// 5 answer: the app's response, to its last byte.
+async fn respond(
+    client: &mut Client,
+    mut record: Record<'_>,
+    request: &RequestHead,
+    route: &Route,
+    mut exchange: Exchange,
+) -> Next {
+    let body = body_length(&exchange, request);
+    let connection = persistence(client, request, &exchange, body);
+    let worker = client.session().worker();
+    let date = (!exchange.head.fields.contains(Name::Date)).then(|| worker.date());
+    let homeward = Homeward {
+        head: &exchange.head,
+        body,
+        connection,
+        date: date.as_ref().map(|date| date.as_bytes()),
+        edits: &route.policy.response_headers,
+    };
+    headers::write_response(client.wire.output(), &homeward);
+    record.answered(exchange.head.status.as_u16());
+    client.session().begin_response(route.policy.timeouts.idle);
+    exchange.begin_relay(body);
+    if let Err(failure) = poll_fn(|cx| exchange.poll_relay(cx, client)).await {
+        record.cut(&failure);
+        client.cut(body);
+        return Next::Close;
     }
-    headers::edit_response(response.headers_mut(), &route.policy.response_headers);
-    response
+    let early = exchange.upload_is_open();
+    if let Some(connection) = exchange.finish(client) {
+        record.give_back(connection);
+    }
+    if client.flush().await.is_err() {
+        return Next::Close;
+    }
+    record.complete();
+    match connection {
+        // The client may have been told that the connection persists, but what it still sends is nobody's.
+        _ if early => Next::Linger,
+        Persistence::Close => client.closing(),
+        Persistence::Persists | Persistence::KeepAlive => Next::Request,
+    }
 }
 
-/// The edge's own answer to a request that reached no app, or got none from it.
-fn refuse(
-    session: &Session,
-    mut record: Box<Record>,
+/// How the client learns where the body ends: as from the app, or by chunks, if it knows them (RFC 9112 §6.1).
+fn body_length(exchange: &Exchange, request: &RequestHead) -> BodyLength {
+    match (&exchange.head.body, request.http11) {
+        (BodyDecoder::Empty, _) => BodyLength::None,
+        (BodyDecoder::Length(length), _) => BodyLength::Known(*length),
+        (BodyDecoder::Chunked(_) | BodyDecoder::UntilClose, true) => BodyLength::Chunked,
+        (BodyDecoder::Chunked(_) | BodyDecoder::UntilClose, false) => BodyLength::UntilClose,
+    }
+}
+
+fn persistence(
+    client: &mut Client,
+    request: &RequestHead,
+    exchange: &Exchange,
+    body: BodyLength,
+) -> Persistence {
+    let closes = body == BodyLength::UntilClose
+        // It may send its body now or not, so what comes next can't be told apart from it (RFC 9110 §10.1.1).
+        || exchange.upload_waits()
+        || client.is_last_request();
+    Persistence::of(request, closes)
+}
+
+/// 5 answer: another protocol takes over.
+async fn switch(client: &mut Client, mut record: Record<'_>, route: &Route, exchange: Exchange) {
+    let (policy, head) = (&route.policy, &exchange.head);
+    record.answered(head.status.as_u16());
+    client.session().begin_response(policy.timeouts.tunnel_idle);
+    let protocol = head.upgrade().unwrap_or_default();
+    let edits = &policy.response_headers;
+    headers::write_switch(client.wire.output(), head, protocol, edits);
+    if client.flush().await.is_ok() {
+        let idle = policy.timeouts.tunnel_idle;
+        upgrade::run(client, record, exchange.into_connection(), idle).await;
+    }
+}
+
+/// 5 answer: the edge's own, to a request that reached no app, or got none from it.
+async fn refuse(
+    client: &mut Client,
+    mut record: Record<'_>,
+    request: &RequestHead,
     error: &ProxyError,
-    accept: Option<&HeaderValue>,
-    closes: bool,
-) -> Response<Body> {
+) -> Next {
+    let has_body = !request.body.is_end();
+    // What follows on the connection is nobody's.
+    let ends = has_body || error.closes_connection();
+    let connection = Persistence::of(request, ends || client.is_last_request());
     record.failed(error);
+    let session = client.session();
     session.begin_response(session.worker().limits().keepalive);
-    let (mut head, bytes) = page::render(error, accept, record.request_id()).into_parts();
-    if closes {
-        head.headers
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let accept = request.fields.first(Name::Accept);
+    let answer = page::render(error, accept, record.request_id());
+    let with_body = request.method != Method::HEAD;
+    let date = session.worker().date();
+    let bytes = answer.write(client.wire.output(), date, connection, with_body);
+    client.session().count_bytes_out(bytes);
+    if client.flush().await.is_err() {
+        return Next::Close;
     }
-    Response::from_parts(head, Body::whole(bytes, record))
-}
-
-fn switch(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        headers.insert(header::UPGRADE, protocol);
+    record.complete();
+    match connection {
+        Persistence::Close if ends => Next::Linger,
+        Persistence::Close => client.closing(),
+        Persistence::Persists | Persistence::KeepAlive => Next::Request,
     }
 }

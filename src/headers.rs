@@ -1,21 +1,17 @@
 //! What becomes of header fields on their way through: which end here, which claims about the client are
-//! believed, and what the app is told. Pure: it reads maps and writes bytes, and knows neither sockets nor time.
+//! believed, and what app and client are told. Pure: it reads fields and writes bytes, and knows neither sockets nor time.
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 
 use crate::{
     config::HeaderEdits,
-    upstream::http1::request::{end_of_head, field, request_line},
+    http1::{
+        Field, Fields, Name, RequestHead, ResponseHead,
+        write::{end_of_head, field, request_line, status_line},
+    },
 };
-
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
-const X_FORWARDED_PORT: &str = "x-forwarded-port";
-const X_REQUEST_ID: &str = "x-request-id";
 
 /// Fields that one message may name as its neighbour's alone. Each is looked for among all the others; nobody who
 /// means it names more.
@@ -24,10 +20,9 @@ const NOMINATED_MAX: usize = 32;
 /// Everything that the head of a forwarded request is made of.
 #[derive(Debug)]
 pub(crate) struct Onward<'a> {
-    pub(crate) method: &'a Method,
+    pub(crate) head: &'a RequestHead,
+    /// As the app shall see it.
     pub(crate) target: &'a str,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) connection: &'a ConnectionOptions,
     /// The Host as the client sent it.
     pub(crate) authority: &'a [u8],
     /// The Host that the app is told.
@@ -42,106 +37,220 @@ pub(crate) struct Onward<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) body: BodyLength,
     /// The protocol that the client wants to switch to.
-    pub(crate) upgrade: Option<&'a HeaderValue>,
+    pub(crate) upgrade: Option<&'a [u8]>,
     pub(crate) edits: &'a HeaderEdits,
 }
 
-/// How a request's body is delimited on the way to the app: by us, whatever the client's own framing was.
+/// How a body is delimited on its way: by us, whatever the sender's own framing was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyLength {
     None,
     Known(u64),
     Chunked,
+    /// By the end of the connection: only for a client that knows no better.
+    UntilClose,
 }
 
 /// Writes the head of a request as the app shall see it.
 pub(crate) fn write_request(out: &mut Vec<u8>, onward: &Onward<'_>) {
-    request_line(out, onward.method.as_str(), onward.target);
-    field(out, "host", onward.host);
-    for (name, value) in onward.headers {
-        let name = name.as_str();
-        let passes = match kind(name) {
-            Kind::EndToEnd => true,
-            Kind::Claim => onward.peer_trusted,
-            Kind::HopByHop | Kind::Ours => false,
+    let (head, edits) = (onward.head, onward.edits);
+    request_line(out, head.method.as_str(), onward.target);
+    field(out, b"host", onward.host);
+    head.fields.write(out, |field| {
+        let passes = match field.name {
+            Name::Accept
+            | Name::Authorization
+            | Name::Cookie
+            | Name::Date
+            | Name::Expect
+            | Name::SetCookie
+            | Name::Trailer
+            | Name::NoTrailer
+            | Name::Other => true,
+            Name::Claim => onward.peer_trusted,
+            Name::Connection | Name::Te | Name::Upgrade | Name::HopByHop => false,
+            // Written by the edge itself; what arrives under the name is never passed on as it is.
+            Name::ContentLength
+            | Name::Host
+            | Name::TransferEncoding
+            | Name::XForwardedFor
+            | Name::XForwardedHost
+            | Name::XForwardedPort
+            | Name::XForwardedProto
+            | Name::XRealIp
+            | Name::XRequestId
+            | Name::Twin => false,
         };
-        if passes && !onward.connection.nominates(name) && !onward.edits.replaces(name) {
-            field(out, name, value.as_bytes());
-        }
+        passes && !head.connection.nominates(field.text) && !edits.replaces(field.text)
+    });
+    write_body_length(out, onward.body);
+    if let Some(protocol) = onward.upgrade {
+        field(out, b"connection", b"upgrade");
+        field(out, b"upgrade", protocol);
+    } else if head.connection.te && wants_trailers(&head.fields) {
+        // RFC 9110 §10.1.4: TE is hop-by-hop, so it is said anew.
+        field(out, b"connection", b"te");
+        field(out, b"te", b"trailers");
     }
-    write_framing(out, onward);
     write_claims(out, onward);
-    for (name, value) in onward.edits.set.iter().chain(&onward.edits.add) {
-        field(out, name.as_str(), value.as_bytes());
-    }
+    write_edits(out, edits);
     end_of_head(out);
 }
 
-fn write_framing(out: &mut Vec<u8>, onward: &Onward<'_>) {
-    match onward.body {
-        BodyLength::None => {}
+fn write_body_length(out: &mut Vec<u8>, body: BodyLength) {
+    match body {
+        BodyLength::None | BodyLength::UntilClose => {}
         BodyLength::Known(length) => {
-            field(
-                out,
-                "content-length",
-                itoa::Buffer::new().format(length).as_bytes(),
-            );
+            let mut digits = itoa::Buffer::new();
+            field(out, b"content-length", digits.format(length).as_bytes());
         }
-        BodyLength::Chunked => field(out, "transfer-encoding", b"chunked"),
-    }
-    if let Some(protocol) = onward.upgrade {
-        field(out, "connection", b"upgrade");
-        field(out, "upgrade", protocol.as_bytes());
-    } else if onward.connection.te && wants_trailers(onward.headers) {
-        // RFC 9110 §10.1.4: TE is hop-by-hop, so it is said anew.
-        field(out, "connection", b"te");
-        field(out, "te", b"trailers");
+        BodyLength::Chunked => field(out, b"transfer-encoding", b"chunked"),
     }
 }
 
 /// What the edge says of the client, in its own words unless the peer is trusted to have said it already.
 fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
-    let edits = onward.edits;
-    let earlier = |name| onward.headers.get(name).filter(|_| onward.peer_trusted);
-    let mut claim = |name: &str, value: &[u8]| {
+    let (edits, fields) = (onward.edits, &onward.head.fields);
+    let earlier = |name| fields.first(name).filter(|_| onward.peer_trusted);
+    let mut claim = |name: &[u8], value: &[u8]| {
         if !edits.replaces(name) {
             field(out, name, value);
         }
     };
-    claim("x-real-ip", onward.client.as_bytes());
-    if onward.peer_trusted && onward.headers.contains_key(X_FORWARDED_FOR) {
+    claim(b"x-real-ip", onward.client.as_bytes());
+    if onward.peer_trusted && fields.contains(Name::XForwardedFor) {
         let mut list = Vec::with_capacity(128);
-        for value in onward.headers.get_all(X_FORWARDED_FOR) {
-            list.extend_from_slice(value.as_bytes());
+        for value in fields.all(Name::XForwardedFor) {
+            list.extend_from_slice(value);
             list.extend_from_slice(b", ");
         }
         list.extend_from_slice(onward.peer.as_bytes());
-        claim(X_FORWARDED_FOR, &list);
+        claim(b"x-forwarded-for", &list);
     } else {
-        claim(X_FORWARDED_FOR, onward.peer.as_bytes());
+        claim(b"x-forwarded-for", onward.peer.as_bytes());
     }
-    let proto = if earlier(X_FORWARDED_PROTO).is_some_and(|said| said == "https") {
-        "https"
-    } else {
-        "http"
+    let proto = match earlier(Name::XForwardedProto) {
+        Some(b"https") => "https",
+        Some(_) | None => "http",
     };
-    claim(X_FORWARDED_PROTO, proto.as_bytes());
-    match earlier(X_FORWARDED_HOST) {
-        Some(said) => claim(X_FORWARDED_HOST, said.as_bytes()),
-        None => claim(X_FORWARDED_HOST, onward.authority),
-    }
-    match earlier(X_FORWARDED_PORT) {
-        Some(said) => claim(X_FORWARDED_PORT, said.as_bytes()),
+    claim(b"x-forwarded-proto", proto.as_bytes());
+    let host = earlier(Name::XForwardedHost);
+    claim(b"x-forwarded-host", host.unwrap_or(onward.authority));
+    match earlier(Name::XForwardedPort) {
+        Some(said) => claim(b"x-forwarded-port", said),
         None => {
             let default = if proto == "https" { 443 } else { 80 };
             let port = onward.port.unwrap_or(default);
             claim(
-                X_FORWARDED_PORT,
+                b"x-forwarded-port",
                 itoa::Buffer::new().format(port).as_bytes(),
             );
         }
     }
-    claim(X_REQUEST_ID, onward.request_id.as_bytes());
+    claim(b"x-request-id", onward.request_id.as_bytes());
+}
+
+fn write_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
+    for (name, value) in edits.set.iter().chain(&edits.add) {
+        field(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+}
+
+/// Everything that the head of a response to a client is made of.
+#[derive(Debug)]
+pub(crate) struct Homeward<'a> {
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) body: BodyLength,
+    pub(crate) connection: Persistence,
+    /// For an app that gives none (RFC 9110 §6.6.1).
+    pub(crate) date: Option<&'a [u8]>,
+    pub(crate) edits: &'a HeaderEdits,
+}
+
+/// What the client is told of the connection's future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// It goes without saying.
+    Persists,
+    /// To a client of HTTP/1.0 that has asked for it.
+    KeepAlive,
+    Close,
+}
+
+impl Persistence {
+    /// What the client wishes, unless the edge closes (RFC 9112 §9.3).
+    pub(crate) fn of(request: &RequestHead, closes: bool) -> Self {
+        if closes || !request.keep_alive() {
+            Self::Close
+        } else if request.http11 {
+            Self::Persists
+        } else {
+            Self::KeepAlive
+        }
+    }
+}
+
+/// Writes the head of a final response as the client shall see it.
+pub(crate) fn write_response(out: &mut Vec<u8>, homeward: &Homeward<'_>) {
+    let Homeward { head, edits, .. } = homeward;
+    // RFC 9110 §8.6: none in a 204. A length that is said twice is passed on once.
+    let mut has_length = head.status == http::StatusCode::NO_CONTENT;
+    status_line(out, head.status_line());
+    head.fields.write(out, |field| {
+        let passes = match field.name {
+            Name::ContentLength => !std::mem::replace(&mut has_length, true),
+            _ => passes_home(head, field),
+        };
+        passes && !edits.replaces(field.text)
+    });
+    match homeward.body {
+        BodyLength::None | BodyLength::Known(_) | BodyLength::UntilClose => {}
+        BodyLength::Chunked => field(out, b"transfer-encoding", b"chunked"),
+    }
+    write_persistence(out, homeward.connection);
+    if let Some(date) = homeward.date {
+        field(out, b"date", date);
+    }
+    write_edits(out, edits);
+    end_of_head(out);
+}
+
+pub(crate) fn write_persistence(out: &mut Vec<u8>, connection: Persistence) {
+    match connection {
+        Persistence::Persists => {}
+        Persistence::KeepAlive => field(out, b"connection", b"keep-alive"),
+        Persistence::Close => field(out, b"connection", b"close"),
+    }
+}
+
+/// Writes the head of an interim response (RFC 9110 §15.2).
+pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
+    status_line(out, head.status_line());
+    head.fields.write(out, |field| {
+        field.name != Name::ContentLength && passes_home(head, field)
+    });
+    end_of_head(out);
+}
+
+/// Writes the head of a 101: from here on the connection is another protocol's.
+pub(crate) fn write_switch(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    protocol: &[u8],
+    edits: &HeaderEdits,
+) {
+    status_line(out, head.status_line());
+    head.fields.write(out, |field| {
+        field.name != Name::ContentLength && passes_home(head, field) && !edits.replaces(field.text)
+    });
+    field(out, b"connection", b"upgrade");
+    field(out, b"upgrade", protocol);
+    write_edits(out, edits);
+    end_of_head(out);
+}
+
+fn passes_home(head: &ResponseHead, field: Field<'_>) -> bool {
+    !field.name.is_hop_by_hop() && !head.connection.nominates(field.text)
 }
 
 /// What a trusted peer says of the request that it passes on.
@@ -155,23 +264,23 @@ pub(crate) struct Vouched<'a> {
 /// What is believed of a request because of where it comes from; nothing, unless the peer is trusted.
 pub(crate) fn vouched<'a>(
     peer: IpAddr,
-    headers: &'a HeaderMap,
+    fields: &'a Fields,
     trusted: &[IpNet],
 ) -> Option<Vouched<'a>> {
     let is_trusted = trusted.iter().any(|net| net.contains(&peer));
     is_trusted.then(|| Vouched {
-        client: client(peer, headers, trusted),
-        request_id: earlier_request_id(headers),
+        client: client(peer, fields, trusted),
+        request_id: earlier_request_id(fields),
     })
 }
 
 /// Whose request it is: going back from the peer through the addresses that X-Forwarded-For lists, the first
 /// that isn't trusted. Where all of them are, the one furthest back.
-fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+fn client(peer: IpAddr, fields: &Fields, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut client = peer;
-    for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-        for hop in line.as_bytes().rsplit(|&byte| byte == b',') {
+    for line in fields.all(Name::XForwardedFor).rev() {
+        for hop in line.rsplit(|&byte| byte == b',') {
             if !is_trusted(client) {
                 return client;
             }
@@ -197,32 +306,20 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
 }
 
 /// A request id that a trusted proxy gave, if it is one that can be repeated anywhere without harm.
-fn earlier_request_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+fn earlier_request_id(fields: &Fields) -> Option<&str> {
+    let id = str::from_utf8(fields.first(Name::XRequestId)?).ok()?;
     let harmless = id
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte));
     (harmless && (1..=128).contains(&id.len())).then_some(id)
 }
 
-/// Applies a route's `response_headers`.
-pub(crate) fn edit_response(headers: &mut HeaderMap, edits: &HeaderEdits) {
-    for name in &edits.remove {
-        headers.remove(name);
-    }
-    for (name, value) in &edits.set {
-        headers.insert(name, value.clone());
-    }
-    for (name, value) in &edits.add {
-        headers.append(name, value.clone());
-    }
-}
-
 impl HeaderEdits {
     /// Whether fields of this name, as they arrive, give way to an edit.
-    fn replaces(&self, name: &str) -> bool {
-        self.remove.iter().any(|removed| removed == name)
-            || self.set.iter().any(|(set, _)| set == name)
+    fn replaces(&self, name: &[u8]) -> bool {
+        let same =
+            |edited: &http::HeaderName| edited.as_str().as_bytes().eq_ignore_ascii_case(name);
+        self.remove.iter().any(same) || self.set.iter().any(|(set, _)| same(set))
     }
 }
 
@@ -234,22 +331,20 @@ pub(crate) struct ConnectionOptions {
     upgrade: bool,
     te: bool,
     /// Further fields that the sender meant for its neighbour alone.
-    nominated: Vec<HeaderName>,
+    nominated: Vec<Box<[u8]>>,
 }
 
 impl ConnectionOptions {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut options = Self::default();
-        for value in headers.get_all(header::CONNECTION) {
-            options.read(value);
-        }
-        options
+    /// Forgets what another message has said.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::default();
     }
 
-    pub(crate) fn read(&mut self, value: &HeaderValue) {
-        for option in value.as_bytes().split(|&byte| byte == b',') {
+    pub(crate) fn read(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',') {
             let option = option.trim_ascii();
             match option.len() {
+                0 => {}
                 2 if option.eq_ignore_ascii_case(b"te") => self.te = true,
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
@@ -262,23 +357,41 @@ impl ConnectionOptions {
     /// A nomination may not take away what the edge or the app must be able to rely on: `Connection: host` or
     /// `Connection: authorization` is an attack, not a wish.
     fn nominate(&mut self, option: &[u8]) {
-        if self.nominated.len() < NOMINATED_MAX
-            && let Ok(name) = HeaderName::from_bytes(option)
-            && !matches!(kind(name.as_str()), Kind::Ours)
-            && ![header::COOKIE, header::SET_COOKIE, header::AUTHORIZATION].contains(&name)
-        {
-            self.nominated.push(name);
+        let nominable = match Name::of(option) {
+            Name::Authorization
+            | Name::ContentLength
+            | Name::Cookie
+            | Name::Host
+            | Name::SetCookie
+            | Name::TransferEncoding
+            | Name::XForwardedFor
+            | Name::XForwardedHost
+            | Name::XForwardedPort
+            | Name::XForwardedProto
+            | Name::XRealIp
+            | Name::XRequestId
+            | Name::Twin => false,
+            Name::Accept
+            | Name::Connection
+            | Name::Date
+            | Name::Expect
+            | Name::Te
+            | Name::Trailer
+            | Name::Upgrade
+            | Name::HopByHop
+            | Name::Claim
+            | Name::NoTrailer
+            | Name::Other => true,
+        };
+        if nominable && self.nominated.len() < NOMINATED_MAX {
+            self.nominated.push(option.into());
         }
     }
 
-    fn nominates(&self, name: &str) -> bool {
-        self.nominated.iter().any(|nominated| nominated == name)
-    }
-
-    pub(crate) fn remove_nominated(&self, headers: &mut HeaderMap) {
-        for name in &self.nominated {
-            headers.remove(name);
-        }
+    fn nominates(&self, name: &[u8]) -> bool {
+        self.nominated
+            .iter()
+            .any(|nominated| nominated.eq_ignore_ascii_case(name))
     }
 
     /// Whether the connection outlives the message (RFC 9112 §9.3).
@@ -291,130 +404,36 @@ impl ConnectionOptions {
     }
 }
 
-/// Fields that concern one connection and end here, in either direction. `Trailer` isn't among them: what it
-/// announces is relayed.
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(kind(name.as_str()), Kind::HopByHop) || name == header::TRANSFER_ENCODING
-}
-
-/// Whether a field may follow a body (RFC 9110 §6.5.1): none that frames, routes, authenticates or modifies the request.
-pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
-    matches!(kind(name.as_str()), Kind::EndToEnd)
-        && ![
-            header::AUTHORIZATION,
-            header::CACHE_CONTROL,
-            header::CONTENT_ENCODING,
-            header::CONTENT_RANGE,
-            header::CONTENT_TYPE,
-            header::COOKIE,
-            header::EXPECT,
-            header::MAX_FORWARDS,
-            header::RANGE,
-            header::SET_COOKIE,
-            header::TRAILER,
-        ]
-        .contains(name)
-}
-
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    let codings = headers
-        .get_all(header::TE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    codings
-        .into_iter()
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    EndToEnd,
-    HopByHop,
-    /// Says something about the client that only a trusted proxy may say.
-    Claim,
-    /// Written by the edge itself; what arrives under the name is never passed on as it is.
-    Ours,
-}
-
-/// Sorts a request's field by its name, which is in lower case.
-fn kind(name: &str) -> Kind {
-    match name.as_bytes() {
-        b"host" | b"content-length" | b"transfer-encoding" => Kind::Ours,
-        b"te"
-        | b"connection"
-        | b"upgrade"
-        | b"keep-alive"
-        | b"proxy-connection"
-        | b"proxy-authenticate"
-        | b"proxy-authorization"
-        | b"proxy-authentication-info"
-        | b"http2-settings" => Kind::HopByHop,
-        b"forwarded"
-        | b"client-ip"
-        | b"true-client-ip"
-        | b"cf-connecting-ip"
-        | b"cf-connecting-ipv6"
-        | b"fastly-client-ip"
-        | b"front-end-https" => Kind::Claim,
-        // WSGI and CGI fold X_Real_IP and X-Real-IP into one variable, so a twin could stand in for ours.
-        bytes if bytes.contains(&b'_') => twin_kind(name),
-        [b'x', b'-', rest @ ..] => extension_kind(rest),
-        _ => Kind::EndToEnd,
-    }
-}
-
-/// The same for what follows `x-`.
-fn extension_kind(rest: &[u8]) -> Kind {
-    match rest {
-        b"real-ip" | b"forwarded-for" | b"forwarded-proto" | b"forwarded-host"
-        | b"forwarded-port" | b"request-id" => Kind::Ours,
-        [b'f', b'o', b'r', b'w', b'a', b'r', b'd', b'e', b'd', ..] => Kind::Claim,
-        b"client-ip"
-        | b"cluster-client-ip"
-        | b"original-forwarded-for"
-        | b"originating-ip"
-        | b"remote-ip"
-        | b"remote-addr"
-        | b"scheme"
-        | b"url-scheme" => Kind::Claim,
-        _ => Kind::EndToEnd,
-    }
-}
-
-#[cold]
-fn twin_kind(name: &str) -> Kind {
-    match kind(&name.replace('_', "-")) {
-        Kind::EndToEnd => Kind::EndToEnd,
-        Kind::HopByHop | Kind::Claim | Kind::Ours => Kind::Ours,
-    }
+fn wants_trailers(fields: &Fields) -> bool {
+    let mut codings = fields
+        .all(Name::Te)
+        .flat_map(|value| value.split(|&byte| byte == b','));
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value.parse().unwrap(),
-            );
-        }
-        headers
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let lines: String = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let mut head = RequestHead::default();
+        let wire = format!("GET / HTTP/1.1\r\n{lines}\r\n");
+        head.parse(wire.as_bytes(), 32 * 1024).unwrap().unwrap();
+        head
     }
 
     /// The fields that the app sees, without the request line, Host and what the edge always adds.
     fn seen(fields: &[(&str, &str)], trusted: bool) -> Vec<String> {
-        let headers = map(fields);
         let mut out = Vec::new();
         write_request(
             &mut out,
             &Onward {
-                method: &Method::GET,
+                head: &head(fields),
                 target: "/",
-                headers: &headers,
-                connection: &ConnectionOptions::of(&headers),
                 authority: b"thor.polls.local:8080",
                 host: b"thor.polls.local:8080",
                 port: Some(8080),
@@ -564,7 +583,7 @@ mod tests {
                 .iter()
                 .map(|list| ("x-forwarded-for", *list))
                 .collect();
-            let found = client(peer.parse().unwrap(), &map(&fields), &trusted);
+            let found = client(peer.parse().unwrap(), &head(&fields).fields, &trusted);
             assert_eq!(found.to_string(), expected, "{peer} {forwarded:?}");
         }
     }
@@ -579,35 +598,80 @@ mod tests {
             ("<script>", false),
         ] {
             assert_eq!(
-                earlier_request_id(&map(&[("x-request-id", id)])).is_some(),
+                earlier_request_id(&head(&[("x-request-id", id)]).fields).is_some(),
                 kept,
                 "{id}"
             );
         }
         assert_eq!(
-            earlier_request_id(&map(&[("x-request-id", &"a".repeat(129))])),
+            earlier_request_id(&head(&[("x-request-id", &"a".repeat(129))]).fields),
             None
         );
+    }
+
+    fn response(wire: &str) -> ResponseHead {
+        let mut head = ResponseHead::default();
+        head.parse(wire.as_bytes(), &http::Method::GET)
+            .unwrap()
+            .unwrap();
+        head
     }
 
     #[test]
     fn edits_remove_then_set_then_add() {
         let edits = HeaderEdits {
-            remove: vec![header::SERVER],
-            set: vec![(header::VARY, HeaderValue::from_static("b"))],
-            add: vec![(header::SET_COOKIE, HeaderValue::from_static("c=3"))],
+            remove: vec![http::header::SERVER],
+            set: vec![(http::header::VARY, http::HeaderValue::from_static("b"))],
+            add: vec![(
+                http::header::SET_COOKIE,
+                http::HeaderValue::from_static("c=3"),
+            )],
         };
-        let mut headers = map(&[
-            ("server", "x"),
-            ("vary", "a"),
-            ("vary", "z"),
-            ("set-cookie", "a=1"),
-        ]);
-        edit_response(&mut headers, &edits);
-        let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
-        assert_eq!(
-            (headers.get("server"), &headers["vary"], cookies.len()),
-            (None, &"b".parse().unwrap(), 2)
+        let head = response(
+            "HTTP/1.1 200 Fine\r\nServer: x\r\nVary: a\r\nSet-Cookie:a=1\r\nvary: z\r\nX-Kept:  1 \r\nX-Too: 2\r\n\r\n",
         );
+        let mut out = Vec::new();
+        write_response(
+            &mut out,
+            &Homeward {
+                head: &head,
+                body: BodyLength::Chunked,
+                connection: Persistence::Close,
+                date: Some(b"today"),
+                edits: &edits,
+            },
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nX-Kept: 1\r\nX-Too: 2\r\ntransfer-encoding: chunked\r\n\
+             connection: close\r\ndate: today\r\nvary: b\r\nset-cookie: c=3\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_length_is_told_once_and_never_of_a_204() {
+        for (status, expected) in [
+            ("200 OK", 1),
+            ("304 Not Modified", 1),
+            ("204 No Content", 0),
+        ] {
+            let head = response(&format!(
+                "HTTP/1.1 {status}\r\nContent-Length: 3\r\ncontent-length: 3\r\nX-A: b\r\nConnection: x-a\r\n\r\n"
+            ));
+            let mut out = Vec::new();
+            write_response(
+                &mut out,
+                &Homeward {
+                    head: &head,
+                    body: BodyLength::None,
+                    connection: Persistence::Persists,
+                    date: None,
+                    edits: &HeaderEdits::default(),
+                },
+            );
+            let text = String::from_utf8(out).unwrap().to_ascii_lowercase();
+            assert_eq!(text.matches("content-length").count(), expected, "{text}");
+            assert!(!text.contains("x-a"), "{text}");
+        }
     }
 }

@@ -1,25 +1,30 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 //!
 //! The path of a request, in reading order: `listener` (accepting, on what `socket` has bound), `worker` (one
-//! thread), `connection` and `session` (one client), `handle` (the table of contents of a request), `request`,
-//! `method`, `route`, `headers`, `forward`, `upstream`, `upgrade`, `body`, `error`, `telemetry::record`.
+//! thread), `connection`, `client` and `session` (one client), `handle` (the table of contents of a request), `request`,
+//! `method`, `route`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
 //!
 //! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
-//! all), `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
+//! all), `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
 
 mod admin;
-mod body;
 pub mod cli;
+mod client;
 pub mod config;
 mod connection;
+mod date;
 mod deadline;
 mod edge;
 mod error;
 mod forward;
 mod handle;
+mod handover;
 mod headers;
+mod holder;
 mod html;
+mod http1;
 mod listener;
+mod listening;
 mod method;
 mod reload;
 mod request;
@@ -32,4 +37,5 @@ mod stream;
 mod telemetry;
 mod upgrade;
 mod upstream;
+mod wire;
 mod worker;

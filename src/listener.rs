@@ -4,32 +4,66 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_local},
+};
 
 use crate::{
     connection,
     error::{ProxyError, page},
+    headers::Persistence,
     session::Peer,
     socket::{BoundSocket, Listener, is_of_one_connection},
     stream::Stream,
+    telemetry::record,
     worker::Worker,
 };
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts until told to stop, and then what the kernel had already accepted for us: those clients believe that
-/// they are connected.
-pub(crate) async fn run(worker: Rc<Worker>, socket: BoundSocket, mut stop: oneshot::Receiver<()>) {
+/// What becomes of those whom the kernel has accepted for us when we stop: they believe that they are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Accept,
+    /// Another process accepts from the same socket.
+    Leave,
+}
+
+/// The accept loop of one listening socket.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    stop: oneshot::Sender<Waiting>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    pub(crate) fn start(worker: &Rc<Worker>, socket: BoundSocket) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let task = spawn_local(run(Rc::clone(worker), socket, stopped));
+        Self { stop, task }
+    }
+
+    /// Returns once the socket is closed, and everybody who had connected to it is in or left to another process.
+    pub(crate) async fn stop(self, waiting: Waiting) {
+        let _ = self.stop.send(waiting);
+        // If it has panicked, its socket is closed as well.
+        let _ = self.task.await;
+    }
+}
+
+/// Accepts until told to stop, and how.
+async fn run(worker: Rc<Worker>, socket: BoundSocket, mut stop: oneshot::Receiver<Waiting>) {
     let listener = match Listener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a listener can't be used"),
     };
     let mut pause = PAUSE_MIN;
-    loop {
+    let waiting = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = &mut stop => break,
+            waiting = &mut stop => break waiting,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -43,10 +77,13 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: BoundSocket, mut stop: onesh
                 pause = (pause * 2).min(PAUSE_MAX);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    _ = &mut stop => break,
+                    waiting = &mut stop => break waiting,
                 }
             }
         }
+    };
+    if waiting == Ok(Waiting::Leave) {
+        return;
     }
     if let Err(error) = listener.accept_rest(|stream, peer| welcome(&worker, stream, peer)) {
         tracing::warn!(%error, "can't accept the last connections of a listener");
@@ -58,7 +95,7 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
         return turn_away(worker, &stream, &peer);
     };
     let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
+    spawn_local(async move {
         connection::serve(worker, stream, peer).await;
         drop(place);
     });
@@ -68,16 +105,14 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
 /// there when it looks is better than none.
 fn turn_away(worker: &Worker, stream: &Stream, peer: &Peer) {
     let error = ProxyError::TooManyConnections;
-    crate::telemetry::record::turned_away(worker, peer, &error);
-    let (head, body) = page::render(&error, None, worker.request_id().as_str()).into_parts();
-    let mut answer = format!("HTTP/1.1 {}\r\nconnection: close\r\n", head.status).into_bytes();
-    for (name, value) in &head.headers {
-        answer.extend_from_slice(name.as_str().as_bytes());
-        answer.extend_from_slice(b": ");
-        answer.extend_from_slice(value.as_bytes());
-        answer.extend_from_slice(b"\r\n");
-    }
-    answer.extend_from_slice(b"\r\n");
-    answer.extend_from_slice(&body);
+    let request_id = worker.request_id();
+    record::turned_away(worker, peer, &request_id, &error);
+    let mut answer = Vec::new();
+    page::render(&error, None, request_id.as_str()).write(
+        &mut answer,
+        worker.date(),
+        Persistence::Close,
+        true,
+    );
     let _ = stream.try_write(&answer);
 }

@@ -1,11 +1,11 @@
 //! What a request asks for, as far as its head says: a method, a target and a host. Pure: it refuses what is no
 //! such thing, and leads nowhere.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::Method;
 
 use crate::{
     error::{BadHost, ProxyError},
-    headers::ConnectionOptions,
+    http1::{Name, RequestHead},
     method,
     route::Authority,
 };
@@ -13,12 +13,11 @@ use crate::{
 /// A request that may be led somewhere.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
-    pub(crate) method: &'a Method,
+    pub(crate) head: &'a RequestHead,
     /// Path and query as the client sent them.
     pub(crate) target: &'a str,
-    pub(crate) version: Version,
     /// The Host as the client sent it.
-    pub(crate) host: HeaderValue,
+    pub(crate) host: &'a [u8],
     /// The same as it is looked up.
     pub(crate) authority: Authority,
 }
@@ -28,28 +27,22 @@ impl<'a> Asked<'a> {
     /// What the client is told of a request that nobody can answer: a method that isn't forwarded, a target of another
     /// form, no host.
     #[inline]
-    pub(crate) fn read(
-        method: &'a Method,
-        uri: &'a Uri,
-        version: Version,
-        headers: &HeaderMap,
-    ) -> Result<Self, ProxyError> {
-        if !method::is_forwarded(method) {
+    pub(crate) fn read(head: &'a RequestHead) -> Result<Self, ProxyError> {
+        if !method::is_forwarded(&head.method) {
             return Err(ProxyError::MethodNotAllowed {
-                method: method.clone(),
+                method: head.method.clone(),
             });
         }
-        if !is_path_or_url(method, uri) {
+        let (authority, target) = split(&head.method, head.target()).ok_or({
             let because = "names a target that is neither a path nor an http URL";
-            return Err(ProxyError::BadRequest { because });
-        }
-        let host = sole_host(uri, headers)?;
+            ProxyError::BadRequest { because }
+        })?;
+        let host = sole_host(authority, head)?;
         let authority =
-            Authority::parse(host.as_bytes()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
+            Authority::parse(host).map_err(|_| ProxyError::BadHost(BadHost::Invalid))?;
         Ok(Self {
-            method,
-            target: uri.path_and_query().map_or("/", |target| target.as_str()),
-            version,
+            head,
+            target,
             host,
             authority,
         })
@@ -57,51 +50,88 @@ impl<'a> Asked<'a> {
 
     pub(crate) fn unknown_host(&self) -> ProxyError {
         ProxyError::UnknownHost {
-            host: String::from_utf8_lossy(self.host.as_bytes()).into(),
+            host: String::from_utf8_lossy(self.host).into(),
         }
     }
 
     /// The protocol that the request asks to switch to (RFC 9110 §7.8): only one that its Connection field names, only
-    /// in HTTP/1.1, and never HTTP/2, which would carry requests that nobody has routed.
-    pub(crate) fn upgrade(
-        &self,
-        connection: &ConnectionOptions,
-        headers: &HeaderMap,
-    ) -> Option<HeaderValue> {
-        let protocol = headers
-            .get(header::UPGRADE)
-            .filter(|_| self.version == Version::HTTP_11 && connection.upgrade())?;
-        let names_http = protocol
-            .as_bytes()
-            .split(|&byte| byte == b',')
-            .any(|protocol| {
-                let name = protocol.trim_ascii();
-                name.eq_ignore_ascii_case(b"h2c")
-                    || name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"http")
-            });
-        (!names_http).then(|| protocol.clone())
+    /// in HTTP/1.1 and without a body, and never HTTP/2, which would carry requests that nobody has routed.
+    pub(crate) fn upgrade(&self) -> Option<&'a [u8]> {
+        let may = self.head.http11 && self.head.connection.upgrade() && self.head.body.is_end();
+        let protocol = self.head.fields.first(Name::Upgrade).filter(|_| may)?;
+        let mut protocols = self.head.fields.all(Name::Upgrade).flat_map(listed);
+        let names_http = protocols.any(|name| {
+            name.eq_ignore_ascii_case(b"h2c")
+                || name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"http")
+        });
+        (!names_http).then_some(protocol)
     }
 }
 
-/// The forms that a target may have (RFC 9112 §3.2). hyper takes a bare word for an authority, which is CONNECT's form
-/// and would be a second Host.
-fn is_path_or_url(method: &Method, uri: &Uri) -> bool {
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(_)) => true,
-        (None, None) => uri.path() != "*" || method == Method::OPTIONS,
-        (Some(_) | None, _) => false,
+/// The members of a list, as fields hold them (RFC 9110 §5.6.1).
+pub(crate) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+/// A target's authority, if it has one, and its path and query, as they were sent. None for forms that nobody serves
+/// (RFC 9112 §3.2): the authority alone is CONNECT's, and would be a second Host.
+fn split<'a>(method: &Method, target: &'a str) -> Option<(Option<&'a str>, &'a str)> {
+    if target.starts_with('/') || target == "*" && method == Method::OPTIONS {
+        return Some((None, target));
     }
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    // RFC 9112 §3.2.4: OPTIONS for a whole server, as one proxy says it to the next.
+    let path = match path {
+        "" if method == Method::OPTIONS => "*",
+        "" => "/",
+        path => path,
+    };
+    Some((Some(authority), path))
 }
 
 /// The Host of a request: the target's authority if it has one (RFC 9112 §3.2.2), else the one Host field.
-fn sole_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
-    let mut hosts = headers.get_all(header::HOST).iter();
+fn sole_host<'a>(
+    authority: Option<&'a str>,
+    head: &'a RequestHead,
+) -> Result<&'a [u8], ProxyError> {
+    let mut hosts = head.fields.all(Name::Host);
     let host = hosts.next().ok_or(ProxyError::BadHost(BadHost::Missing))?;
     if hosts.next().is_some() {
         return Err(ProxyError::BadHost(BadHost::Repeated));
     }
-    let Some(authority) = uri.authority() else {
-        return Ok(host.clone());
-    };
-    HeaderValue::from_str(authority.as_str()).map_err(|_| ProxyError::BadHost(BadHost::Invalid))
+    Ok(authority.map_or(host, str::as_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_paths_or_urls() {
+        for (method, target, expected) in [
+            ("GET", "/a?b", Some((None, "/a?b"))),
+            ("GET", "//a", Some((None, "//a"))),
+            ("GET", "*", None),
+            ("OPTIONS", "*", Some((None, "*"))),
+            ("GET", "http://h:1/a", Some((Some("h:1"), "/a"))),
+            ("GET", "HTTPS://h", Some((Some("h"), "/"))),
+            ("GET", "http://h?a", Some((Some("h"), "?a"))),
+            ("OPTIONS", "http://h", Some((Some("h"), "*"))),
+            ("GET", "http:///a", Some((Some(""), "/a"))),
+            ("GET", "h:80", None),
+            ("GET", "a/b", None),
+            ("GET", "ftp://h/", None),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(split(&method, target), expected, "{method} {target}");
+        }
+    }
 }

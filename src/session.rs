@@ -1,15 +1,14 @@
-//! What the parts of one client connection share: who the client is, in which phase the connection is, its one
-//! deadline, and the counters of the request at hand. One task uses it, so nothing here is locked.
+//! What is known of one client connection besides its bytes: who the client is, in which phase the connection is, its
+//! one deadline, and the counters of the request at hand. One task uses it, so nothing here is locked.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
-    task::Context,
     time::Duration,
 };
 
-use crate::{deadline::Deadline, upgrade::Tunnel, upstream::exchange::Exchange, worker::Worker};
+use crate::{deadline::Deadline, worker::Worker};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -23,13 +22,6 @@ pub(crate) struct Session {
     header_read: Duration,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
-    /// Set by a request that was upgraded, for the connection to run once hyper has sent the 101.
-    tunnel: RefCell<Option<Tunnel>>,
-    /// The exchange whose request body is still on its way while its response is. hyper asks for more of the response
-    /// only when the client takes it, and the upload must not wait for that.
-    uploading: RefCell<Option<Rc<RefCell<Exchange>>>>,
-    /// Whether an answer was given while the client still had some of its request to send.
-    answered_early: Cell<bool>,
 }
 
 /// Who is at the other end of the client's socket.
@@ -84,9 +76,6 @@ impl Session {
             header_read: limits.header_read,
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
-            tunnel: RefCell::new(None),
-            uploading: RefCell::new(None),
-            answered_early: Cell::new(false),
         }
     }
 
@@ -106,24 +95,11 @@ impl Session {
         self.phase.get()
     }
 
-    /// The client's bytes came.
-    pub(crate) fn has_read(&self) {
-        match self.phase.get() {
-            Phase::Fresh | Phase::Idle => {
-                self.phase.set(Phase::Head);
-                self.deadline.set(self.header_read);
-            }
-            Phase::Response(idle) => self.deadline.set(idle),
-            Phase::Head | Phase::Request => {}
-        }
-    }
-
-    /// The client took bytes.
-    pub(crate) fn has_written(&self) {
-        match self.phase.get() {
-            Phase::Idle => self.deadline.set(self.keepalive),
-            Phase::Response(idle) => self.deadline.set(idle),
-            Phase::Fresh | Phase::Head | Phase::Request => {}
+    /// Some of a request's head is here.
+    pub(crate) fn begin_head(&self) {
+        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) {
+            self.phase.set(Phase::Head);
+            self.deadline.set(self.header_read);
         }
     }
 
@@ -132,7 +108,6 @@ impl Session {
         self.deadline.clear();
         self.bytes_in.set(0);
         self.bytes_out.set(0);
-        self.answered_early.set(false);
     }
 
     pub(crate) fn begin_response(&self, idle: Duration) {
@@ -140,8 +115,14 @@ impl Session {
         self.deadline.set(idle);
     }
 
+    /// Bytes have moved, in either direction: while a response is on its way, that puts its deadline off.
+    pub(crate) fn moved(&self) {
+        if let Phase::Response(idle) = self.phase.get() {
+            self.deadline.set(idle);
+        }
+    }
+
     pub(crate) fn end_request(&self) {
-        self.set_uploading(None);
         self.phase.set(Phase::Idle);
         self.deadline.set(self.keepalive);
     }
@@ -157,35 +138,5 @@ impl Session {
     /// Body bytes of the request at hand: from the client, and to it.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.bytes_in.get(), self.bytes_out.get())
-    }
-
-    pub(crate) fn open_tunnel(&self, tunnel: Tunnel) {
-        *self.tunnel.borrow_mut() = Some(tunnel);
-    }
-
-    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
-        self.tunnel.borrow_mut().take()
-    }
-
-    pub(crate) fn set_uploading(&self, exchange: Option<Rc<RefCell<Exchange>>>) {
-        *self.uploading.borrow_mut() = exchange;
-    }
-
-    /// Sends what can be sent of a request body whose response has begun.
-    pub(crate) fn drive_upload(&self, cx: &mut Context<'_>) {
-        let mut uploading = self.uploading.borrow_mut();
-        if let Some(exchange) = &*uploading
-            && exchange.borrow_mut().drive_upload(cx, self).is_ready()
-        {
-            *uploading = None;
-        }
-    }
-
-    pub(crate) fn set_answered_early(&self) {
-        self.answered_early.set(true);
-    }
-
-    pub(crate) fn answered_early(&self) -> bool {
-        self.answered_early.get()
     }
 }

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, Config, EdgeLimits, Policy},
-    route::{Fit, HostTable, PathPrefix, PathTable},
-    upstream::Upstream,
+    route::{Fit, HostPattern, HostTable, PathPrefix, PathTable},
+    upstream::{Upstream, active::Check},
 };
 
 #[derive(Debug)]
@@ -112,17 +112,29 @@ impl Snapshot {
     pub(crate) fn routes(&self) -> usize {
         self.routes.len()
     }
+
+    pub(crate) fn tenant(&self, name: &str) -> Option<&Arc<Route>> {
+        self.routes.get(name)
+    }
+
+    /// In no order.
+    pub(crate) fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
 }
 
 impl Route {
     fn build(wanted: &config::Route, old: Option<&Self>) -> Self {
         let verify = wanted.policy.verify_address;
-        let upstream = |wanted: &config::Upstream| {
+        let upstream = |wanted: &config::Upstream, check: Option<Check>| {
             let kept = old.and_then(|old| {
                 old.upstreams()
-                    .find(|upstream| upstream.serves(wanted, verify))
+                    .find(|(_, upstream)| upstream.serves(wanted, verify, check.as_ref()))
             });
-            kept.map_or_else(|| Arc::new(Upstream::new(wanted, verify)), Arc::clone)
+            match kept {
+                Some((_, kept)) => Arc::clone(kept),
+                None => Arc::new(Upstream::new(wanted, verify, check)),
+            }
         };
         let mut paths = PathTable::default();
         for path in &wanted.paths {
@@ -134,7 +146,8 @@ impl Route {
             let _ = paths.insert(
                 path.prefix.clone(),
                 Path {
-                    upstream: upstream(&path.upstream),
+                    // What is asked of the app itself says nothing about what serves its files.
+                    upstream: upstream(&path.upstream, None),
                     strip,
                 },
             );
@@ -142,14 +155,27 @@ impl Route {
         Self {
             tenant: Arc::clone(&wanted.tenant),
             policy: Arc::clone(&wanted.policy),
-            rest: upstream(&wanted.upstream),
+            rest: upstream(&wanted.upstream, Check::of(wanted)),
             paths,
             config: wanted.clone(),
         }
     }
 
-    fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        std::iter::once(&self.rest).chain(self.paths.iter().map(|(_, path)| &path.upstream))
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &HostPattern> {
+        self.config.hosts.iter()
+    }
+
+    /// All of them, those of its prefixes before the one for what no prefix takes.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = (Option<&PathPrefix>, &Arc<Upstream>)> {
+        let of_paths = self.paths.iter();
+        of_paths
+            .map(|(prefix, path)| (Some(prefix), &path.upstream))
+            .chain([(None, &self.rest)])
+    }
+
+    /// The one that has its health asked for, if the route wants that.
+    pub(crate) fn checked_upstream(&self) -> Option<&Arc<Upstream>> {
+        self.policy.health.path.as_ref().map(|_| &self.rest)
     }
 
     /// The prefixes that a target is compared with, in this order.

@@ -2,13 +2,19 @@
 //! socket leaves behind. It knows nothing of what is spoken on the connections.
 
 use std::{
+    fs::{self, File},
     io,
     net::SocketAddr,
-    os::unix::{
-        fs::FileTypeExt as _,
-        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt as _, MetadataExt as _},
+            net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+        },
     },
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,11 +25,17 @@ use crate::{config::Address, session::Peer, stream::Stream};
 /// Connections that the kernel completes for us before we accept them; as much as it allows.
 const BACKLOG: i32 = 4096;
 
+/// How often, and how long in between, somebody who binds a unix socket waits for another who does so beside it.
+const LOCK_TRIES: usize = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// One address, bound once for each worker, so that the kernel spreads connections over them.
 #[derive(Debug)]
 pub(crate) struct Bound {
     /// With the port that it really has.
     pub(crate) address: Address,
+    pub(crate) identity: Option<Identity>,
+    /// At least one; more than there are workers if another process had more.
     pub(crate) sockets: Vec<BoundSocket>,
 }
 
@@ -33,44 +45,156 @@ pub(crate) enum BoundSocket {
     Unix(StdUnixListener),
 }
 
+/// What is bound, as every process of the machine can tell: a TCP address, or the file that a unix socket is, however
+/// its path is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Identity(String);
+
+impl Identity {
+    /// None if nothing could be there: for port 0, and for a path without a socket.
+    pub(crate) fn of(address: &Address) -> Option<Self> {
+        match address {
+            Address::Tcp(address) if address.port() == 0 => None,
+            Address::Tcp(address) => Some(Self(format!("tcp/{address}"))),
+            Address::Unix(path) => {
+                let metadata = fs::symlink_metadata(path).ok()?;
+                let is_socket = metadata.file_type().is_socket();
+                is_socket.then(|| Self(format!("unix/{}/{}", metadata.dev(), metadata.ino())))
+            }
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl BoundSocket {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+
+    /// A socket of another process, which says that it listens on `address`.
+    fn handed_over(socket: OwnedFd, address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let socket = std::net::TcpListener::from(socket);
+                if socket.local_addr()? != *address {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                socket.set_nonblocking(true)?;
+                Ok(Self::Tcp(socket))
+            }
+            Address::Unix(_) => {
+                let socket = StdUnixListener::from(socket);
+                // Which file it is bound to can't be asked; that it is a unix socket can.
+                socket.local_addr()?;
+                socket.set_nonblocking(true)?;
+                Ok(Self::Unix(socket))
+            }
+        }
+    }
+}
+
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
 /// Binds `address` for so many workers. `ours` are the addresses that this process has already: sharing a port
 /// between them is no mistake.
 ///
 /// # Errors
 /// Whatever the system says; `AddrInUse` also where another process would let us share.
 pub(crate) fn bind(address: &Address, workers: usize, ours: &[Address]) -> io::Result<Bound> {
-    match address {
+    let (address, first) = match address {
         Address::Tcp(address) => {
             let shared = ours
                 .iter()
                 .any(|ours| matches!(ours, Address::Tcp(ours) if ours.port() == address.port()));
-            bind_tcp(*address, workers, shared)
+            let socket = bind_tcp(*address, shared)?;
+            (Address::Tcp(socket.local_addr()?), BoundSocket::Tcp(socket))
         }
-        Address::Unix(path) => bind_unix(path, workers),
-    }
+        Address::Unix(path) => (
+            Address::Unix(path.clone()),
+            BoundSocket::Unix(bind_unix(path)?),
+        ),
+    };
+    complete(address, vec![first], workers)
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> io::Result<Bound> {
-    if !shared {
-        // SO_REUSEPORT would also let a second edge in, which would take every other connection. So ask for the
-        // address alone first.
-        tcp_socket(address)?.bind(&address.into())?;
-    }
-    let mut bound = address;
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = tcp_socket(address)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&bound.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
-        bound = socket.local_addr()?;
-        sockets.push(BoundSocket::Tcp(socket));
+/// Takes over the `sockets` that another process listens on at `address`, for so many workers.
+///
+/// # Errors
+/// If they aren't what they should be, or the system has no descriptors left.
+pub(crate) fn inherit(
+    address: &Address,
+    sockets: Vec<OwnedFd>,
+    workers: usize,
+) -> io::Result<Bound> {
+    let sockets = sockets.into_iter();
+    let sockets = sockets.map(|socket| BoundSocket::handed_over(socket, address));
+    complete(
+        address.clone(),
+        sockets.collect::<io::Result<_>>()?,
+        workers,
+    )
+}
+
+/// Makes `sockets` enough for so many workers.
+fn complete(address: Address, mut sockets: Vec<BoundSocket>, workers: usize) -> io::Result<Bound> {
+    for index in sockets.len()..workers {
+        let one = sockets
+            .get(index % sockets.len().max(1))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let more = match (one, &address) {
+            (BoundSocket::Tcp(_), Address::Tcp(address)) => match beside(*address) {
+                Ok(socket) => BoundSocket::Tcp(socket),
+                // Somebody with more rights has bound the first: then workers share what there is.
+                Err(_) => one.try_clone()?,
+            },
+            // A unix socket can't be bound twice.
+            (BoundSocket::Tcp(_) | BoundSocket::Unix(_), _) => one.try_clone()?,
+        };
+        sockets.push(more);
     }
     Ok(Bound {
-        address: Address::Tcp(bound),
+        identity: Identity::of(&address),
+        address,
         sockets,
     })
+}
+
+/// The first socket of an address.
+///
+/// SO_REUSEPORT lets in whoever sets it, a second edge too, which would take every other connection. So unless the
+/// address is `shared` with others of ours, this one binds and listens without, which only one process can; from then
+/// on it lets further ones of ours in.
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = tcp_socket(address)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_reuse_port(true)?;
+    Ok(socket.into())
+}
+
+/// A further socket of an address that we listen on.
+fn beside(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = tcp_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -87,40 +211,56 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Unix sockets can't be bound twice, so the workers share one.
-fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
+fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
+    let _alone = lock_directory(path)?;
     match StdUnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         // Nobody listens: it was left behind by a process that died.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
-            remove(path)?;
+        Err(error)
+            if error.kind() == io::ErrorKind::ConnectionRefused
+                && Identity::of(&Address::Unix(path.to_owned())).is_some() =>
+        {
+            fs::remove_file(path)?;
         }
         Err(_) => {}
     }
     let listener = StdUnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    let sockets = (0..workers).map(|_| listener.try_clone().map(BoundSocket::Unix));
-    Ok(Bound {
-        address: Address::Unix(path.to_owned()),
-        sockets: sockets.collect::<io::Result<_>>()?,
-    })
+    Ok(listener)
+}
+
+/// Of two that find a dead socket at once, the slower one would take away the other's new one. So they go one after
+/// the other; the lock goes with the file that is returned.
+fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let directory = File::options().read(true).open(directory);
+    // Who may not read a directory, may still bind in it.
+    let Ok(directory) = directory else {
+        return Ok(None);
+    };
+    for _ in 0..LOCK_TRIES {
+        match directory.try_lock() {
+            Ok(()) => return Ok(Some(directory)),
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            // A file system without locks.
+            Err(fs::TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// Takes away what is left of an address that isn't listened on any more: a unix socket's file outlives the socket.
-pub(crate) fn clean_up(address: &Address) {
-    if let Address::Unix(path) = address {
+/// What another process has bound there since is left alone.
+pub(crate) fn clean_up(address: &Address, identity: Option<&Identity>) {
+    if let Address::Unix(path) = address
+        && identity.is_some_and(|bound| Identity::of(address).as_ref() == Some(bound))
+    {
         // If somebody else has taken it away, so much the better.
-        let _ = remove(path);
+        let _ = fs::remove_file(path);
     }
-}
-
-/// What isn't a socket refuses connections too, and isn't ours to take away.
-fn is_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    std::fs::remove_file(path)
 }
 
 /// A socket to accept from, on the runtime of whoever accepts.

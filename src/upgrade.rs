@@ -5,42 +5,39 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{session::Session, stream::Stream, telemetry::record::Record, upstream::Connection};
+use crate::{
+    client::Client, http1::Buffer, stream::Stream, telemetry::record::Record, upstream::Connection,
+};
 
 /// Read at once. One buffer serves all tunnels of a worker: a silent one holds none.
 pub(crate) const SCRATCH_BYTES: usize = 32 * 1024;
 
-/// An upgraded request: the app's side of it, waiting to be joined to the client's.
-#[derive(Debug)]
-pub(crate) struct Tunnel {
-    pub(crate) connection: Connection,
-    pub(crate) record: Box<Record>,
-    /// How long both sides may be silent.
-    pub(crate) idle: Duration,
-}
-
-/// Carries bytes until both sides have ended, one fails, or nothing moves for too long.
-pub(crate) async fn run(tunnel: Tunnel, mut client: Stream, read_ahead: Bytes, session: &Session) {
-    let Tunnel {
-        connection,
-        record,
-        idle,
-    } = tunnel;
-    let (mut app, early) = connection.into_stream();
-    let mut up = Pipe::holding(read_ahead);
-    let mut down = Pipe::holding(early);
+/// Carries bytes until both sides have ended, one fails, or nothing moves for `idle`.
+pub(crate) async fn run(
+    client: &mut Client,
+    record: Record<'_>,
+    mut connection: Connection,
+    idle: Duration,
+) {
+    let session = Rc::clone(client.session());
+    let app = &mut connection.wire;
+    let client = &mut client.wire;
+    // What either side has sent ahead of the switch.
+    let mut up = Pipe::holding(&mut client.input);
+    let mut down = Pipe::holding(&mut app.input);
     session.begin_response(idle);
     let end = poll_fn(|cx| {
         let mut scratch = session.worker().scratch();
-        let up_end = up.poll(cx, &mut client, &mut app, &mut scratch)?;
-        let down_end = down.poll(cx, &mut app, &mut client, &mut scratch)?;
+        let up_end = up.poll(cx, &mut client.stream, &mut app.stream, &mut scratch)?;
+        let down_end = down.poll(cx, &mut app.stream, &mut client.stream, &mut scratch)?;
         let (sent, received) = (up.take_moved(), down.take_moved());
         session.count_bytes_in(sent);
         session.count_bytes_out(received);
@@ -80,10 +77,13 @@ enum State {
 }
 
 impl Pipe {
-    fn holding(bytes: Bytes) -> Self {
+    fn holding(input: &mut Buffer) -> Self {
+        let pending = BytesMut::from(input.bytes());
+        input.consume(pending.len());
+        input.rest();
         Self {
-            moved: bytes.len(),
-            pending: bytes.into(),
+            moved: pending.len(),
+            pending,
             state: State::Open,
         }
     }

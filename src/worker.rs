@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::IpAddr,
     rc::Rc,
@@ -17,19 +17,19 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
-use http::HeaderMap;
 use tokio::{
     runtime,
     sync::{Notify, mpsc, oneshot},
-    task::{JoinHandle, spawn_local},
     time::{self, Instant, MissedTickBehavior},
 };
 
 use crate::{
-    config::{Address, EdgeLimits},
+    config::{Address, Balance, EdgeLimits},
+    date::Date,
     deadline::{Deadlines, TICK},
     headers::{self, Vouched},
-    listener,
+    http1::{Fields, RequestHead, ResponseHead},
+    listener::{Accepting, Waiting},
     snapshot::{Route, Snapshot},
     socket::BoundSocket,
     telemetry::{
@@ -39,8 +39,9 @@ use crate::{
     upgrade::SCRATCH_BYTES,
     upstream::{
         Connection, Upstream, UpstreamId,
+        endpoint::Endpoint,
         outage::{self, Outage},
-        pool::Pool,
+        pool::{Pool, Use},
         resolve::Resolver,
         watch,
     },
@@ -48,6 +49,9 @@ use crate::{
 
 /// Orders that wait for a worker. They come one a reload, and a worker takes them at once.
 const COMMANDS_MAX: usize = 16;
+
+/// Heads that a worker keeps for later; with large cookies one takes some 8 KiB.
+const SPARES_MAX: usize = 64;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -68,7 +72,10 @@ pub(crate) enum Command {
     /// Close the socket, and say so.
     Unlisten(Address, oneshot::Sender<()>),
     /// Accept nothing more, and say so; finish what is there, then end.
-    Drain(oneshot::Sender<()>),
+    Drain {
+        handed_over: Arc<HashSet<Address>>,
+        done: oneshot::Sender<()>,
+    },
     /// End now, whatever is there.
     End,
 }
@@ -90,6 +97,8 @@ pub(crate) struct Worker {
     pool: RefCell<Pool>,
     log: RefCell<Batch>,
     random: RefCell<fastrand::Rng>,
+    spares: RefCell<Spares>,
+    date: Cell<Date>,
     scratch: RefCell<Box<[u8]>>,
     stage: Cell<Stage>,
     connections: Cell<usize>,
@@ -135,7 +144,7 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
 /// Serves until told to end; how many connections had to be aborted then.
 async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize {
     let worker = Rc::new(Worker::new(shared));
-    let mut listeners: HashMap<Address, Accepting> = HashMap::new();
+    let mut listeners: HashMap<Address, Vec<Accepting>> = HashMap::new();
     let began = Instant::now();
     let mut tick = time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,17 +154,25 @@ async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize 
             () = worker.empty.notified(), if worker.is_draining() => {}
             order = orders.recv() => match order {
                 Some(Command::Listen(address, socket)) => {
-                    listeners.insert(address, Accepting::start(&worker, socket));
+                    let accepting = Accepting::start(&worker, socket);
+                    listeners.entry(address).or_default().push(accepting);
                 }
                 Some(Command::Unlisten(address, done)) => {
-                    if let Some(accepting) = listeners.remove(&address) {
-                        accepting.stop().await;
+                    for accepting in listeners.remove(&address).unwrap_or_default() {
+                        accepting.stop(Waiting::Accept).await;
                     }
                     let _ = done.send(());
                 }
-                Some(Command::Drain(done)) => {
-                    for (_, accepting) in listeners.drain() {
-                        accepting.stop().await;
+                Some(Command::Drain { handed_over, done }) => {
+                    for (address, all) in listeners.drain() {
+                        let waiting = if handed_over.contains(&address) {
+                            Waiting::Leave
+                        } else {
+                            Waiting::Accept
+                        };
+                        for accepting in all {
+                            accepting.stop(waiting).await;
+                        }
                     }
                     worker.enter(Stage::Draining);
                     let _ = done.send(());
@@ -174,28 +191,6 @@ async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize 
     }
 }
 
-/// The accept loop of one listening socket.
-#[derive(Debug)]
-struct Accepting {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Accepting {
-    fn start(worker: &Rc<Worker>, socket: BoundSocket) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let task = spawn_local(listener::run(Rc::clone(worker), socket, stopped));
-        Self { stop, task }
-    }
-
-    /// Returns once the socket is closed and everybody who had connected to it is in.
-    async fn stop(self) {
-        drop(self.stop);
-        // If it has panicked, its socket is closed as well.
-        let _ = self.task.await;
-    }
-}
-
 impl Worker {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
@@ -205,6 +200,8 @@ impl Worker {
             deadlines: Rc::default(),
             pool: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
+            spares: RefCell::default(),
+            date: Cell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             stage: Cell::new(Stage::Serving),
             connections: Cell::new(0),
@@ -214,6 +211,8 @@ impl Worker {
 
     fn tick(&self, began: Instant) {
         self.deadlines.tick(began.elapsed());
+        // Where nobody asks for anything, an earlier generation and all that it leads to would be kept for good.
+        self.read(|_| ());
         self.pool.borrow_mut().sweep(self.deadlines.now());
         self.log.borrow_mut().flush();
     }
@@ -256,8 +255,8 @@ impl Worker {
     }
 
     /// What the peer says of a request, if its word is taken.
-    pub(crate) fn vouched<'h>(&self, peer: IpAddr, headers: &'h HeaderMap) -> Option<Vouched<'h>> {
-        self.read(|snapshot| headers::vouched(peer, headers, &snapshot.trusted_proxies))
+    pub(crate) fn vouched<'h>(&self, peer: IpAddr, fields: &'h Fields) -> Option<Vouched<'h>> {
+        self.read(|snapshot| headers::vouched(peer, fields, &snapshot.trusted_proxies))
     }
 
     /// Has the control thread look the upstream's names up now and then, if it doesn't already.
@@ -285,9 +284,27 @@ impl Worker {
         &self.deadlines
     }
 
-    /// An idle connection to an upstream, if there is one.
-    pub(crate) fn pooled(&self, upstream: &Upstream) -> Option<Connection> {
-        self.pool.borrow_mut().take(upstream, self.deadlines.now())
+    /// The endpoint that a request of `client` should go to, if it is not all the same.
+    pub(crate) fn pick(
+        &self,
+        upstream: &Upstream,
+        balance: Balance,
+        client: &str,
+    ) -> Option<Arc<Endpoint>> {
+        upstream.pick(balance, client, &mut self.random.borrow_mut())
+    }
+
+    /// An idle connection to an upstream, and to `endpoint` if that is given, if there is one.
+    pub(crate) fn pooled(
+        &self,
+        upstream: UpstreamId,
+        endpoint: Option<&Arc<Endpoint>>,
+        purpose: Use,
+    ) -> Option<Connection> {
+        let now = self.deadlines.now();
+        self.pool
+            .borrow_mut()
+            .take(upstream, endpoint, purpose, now)
     }
 
     pub(crate) fn give_back(&self, upstream: UpstreamId, connection: Connection) {
@@ -310,9 +327,48 @@ impl Worker {
         RequestId::new(self.random.borrow_mut().u128(..))
     }
 
+    /// Memory for a request's head.
+    pub(crate) fn spare_head(&self) -> Box<RequestHead> {
+        self.spares.borrow_mut().requests.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_head(&self, head: Box<RequestHead>) {
+        keep(&mut self.spares.borrow_mut().requests, head);
+    }
+
+    /// Memory for a response's head.
+    pub(crate) fn spare_response(&self) -> Box<ResponseHead> {
+        self.spares.borrow_mut().responses.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_response(&self, head: Box<ResponseHead>) {
+        keep(&mut self.spares.borrow_mut().responses, head);
+    }
+
+    /// The time as HTTP writes it.
+    pub(crate) fn date(&self) -> Date {
+        let date = self.date.get().now();
+        self.date.set(date);
+        date
+    }
+
     /// A buffer for the duration of one poll.
     pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
+    }
+}
+
+/// Heads of requests and responses that are over, for the next ones.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "they travel as boxes")]
+struct Spares {
+    requests: Vec<Box<RequestHead>>,
+    responses: Vec<Box<ResponseHead>>,
+}
+
+fn keep<T>(spares: &mut Vec<Box<T>>, spare: Box<T>) {
+    if spares.len() < SPARES_MAX {
+        spares.push(spare);
     }
 }
 

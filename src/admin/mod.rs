@@ -1,14 +1,24 @@
-//! The admin listener: health and readiness, for those who run the edge.
+//! The admin listener: health, readiness and the state of the upstreams, for those who run the edge.
 //!
 //! It has an address of its own and is never reached from a public listener. It shares no thread, no
 //! lock and no bound with tenants' requests, and it is bounded itself: connections, head, time.
 
+pub(crate) mod routes;
 pub(crate) mod status;
 
-use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
@@ -17,16 +27,19 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     task::JoinSet,
     time,
 };
 use tower::{BoxError, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
-use self::status::Status;
+use self::{
+    routes::{LISTINGS_MAX, Listing, Routes},
+    status::Status,
+};
 use crate::{
-    config::Address,
-    socket::{self, Bound, Listener},
+    snapshot::Snapshot,
+    socket::{Bound, Listener},
 };
 
 /// Those who ask are a health check, a load balancer, a scraper and a person or two.
@@ -42,43 +55,57 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What exists, in the order in which it is listed.
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 3] = [
     ("/healthz", "200 while the process lives"),
     (
         "/readyz",
         "200 while a configuration is served, else 503; what the last reload said",
     ),
+    (
+        "/routes",
+        "each route with the addresses and the health of its upstreams; ?tenant=NAME for one",
+    ),
 ];
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Page>;
 type Service = BoxCloneSyncService<Request<Incoming>, Answer, io::Error>;
+
+/// What there is to be told of; clones tell of the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    status: Arc<Status>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    listings: Arc<Semaphore>,
+}
+
+impl Told {
+    pub(crate) fn new(status: Arc<Status>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self {
+            status,
+            snapshot,
+            listings: Arc::new(Semaphore::new(LISTINGS_MAX)),
+        }
+    }
+}
 
 /// The bound listener, not yet serving.
 #[derive(Debug)]
 pub(crate) struct Admin {
     listener: Listener,
-    address: Address,
 }
 
 impl Admin {
-    /// Binds `address`; port 0 becomes the port that [`Admin::address`] tells.
-    pub(crate) fn bind(address: &Address, ours: &[Address]) -> io::Result<Self> {
-        let Bound { address, sockets } = socket::bind(address, 1, ours)?;
-        let socket = sockets
-            .into_iter()
-            .next()
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+    /// On the first socket of `bound`.
+    pub(crate) fn on(bound: Bound) -> io::Result<Self> {
+        let socket = bound.sockets.into_iter().next();
+        let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let listener = Listener::from_std(socket)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener })
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// Serves until it is dropped, which closes every connection.
-    pub(crate) async fn serve(self, status: Arc<Status>) -> Infallible {
-        let service = service(status);
+    /// Serves until `stop` resolves, and then those who are connected. Dropping it closes every connection.
+    pub(crate) async fn serve(self, told: Told, mut stop: oneshot::Receiver<()>) {
+        let service = service(told);
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -88,7 +115,11 @@ impl Admin {
                 unreachable!("nobody closes this semaphore");
             };
             let service = service.clone();
-            let accepted = self.listener.accept().await.map(|(socket, _)| {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = &mut stop => break,
+            };
+            let accepted = accepted.map(|(socket, _)| {
                 connections.spawn(async move {
                     converse(socket, service).await;
                     drop(slot);
@@ -99,14 +130,17 @@ impl Admin {
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }
+        drop(self.listener);
+        while connections.join_next().await.is_some() {}
     }
 }
 
 /// The bounds of every answer, from the outside in. One stack serves all connections, so that its limit is
 /// one limit.
-fn service(status: Arc<Status>) -> Service {
+fn service(told: Told) -> Service {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &status);
+        let uri = request.uri();
+        let answer = answer(request.method(), uri.path(), uri.query(), &told);
         async move { Ok::<_, Infallible>(answer) }
     });
     let bounded = ServiceBuilder::new()
@@ -127,10 +161,11 @@ async fn converse(socket: impl AsyncRead + AsyncWrite + Unpin, service: Service)
     let _ = time::timeout(CONNECTION_AGE_MAX, connection).await;
 }
 
-fn answer(method: &Method, path: &str, status: &Status) -> Answer {
-    let page: fn(&Status) -> Answer = match path {
-        "/healthz" => |_| text(StatusCode::OK, "ok\n"),
-        "/readyz" => ready,
+fn answer(method: &Method, path: &str, query: Option<&str>, told: &Told) -> Answer {
+    let page: fn(Option<&str>, &Told) -> Answer = match path {
+        "/healthz" => |_, _| text(StatusCode::OK, "ok\n"),
+        "/readyz" => |_, told| ready(&told.status),
+        "/routes" => list,
         _ => return text(StatusCode::NOT_FOUND, format!("no such page\n\n{Pages}")),
     };
     if *method != Method::GET && *method != Method::HEAD {
@@ -139,7 +174,7 @@ fn answer(method: &Method, path: &str, status: &Status) -> Answer {
         refusal.headers_mut().insert(header::ALLOW, allow);
         return refusal;
     }
-    page(status)
+    page(query, told)
 }
 
 fn ready(status: &Status) -> Answer {
@@ -149,22 +184,95 @@ fn ready(status: &Status) -> Answer {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut json = serde_json::to_string(&readiness).expect("it is made of plain values");
+    json(code, &readiness)
+}
+
+fn list(query: Option<&str>, told: &Told) -> Answer {
+    let snapshot = told.snapshot.load();
+    let Some(query) = query else {
+        return match Arc::clone(&told.listings).try_acquire_owned() {
+            Ok(permit) => {
+                let listing = Listing::new(&snapshot, permit);
+                respond(StatusCode::OK, "application/json", Page::Listing(listing))
+            }
+            Err(_) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "enough others are being told\n",
+            ),
+        };
+    };
+    // Names of tenants are written as they are in a query.
+    match query.strip_prefix("tenant=") {
+        Some(tenant) => match Routes::of(&snapshot, tenant) {
+            Some(routes) => json(StatusCode::OK, &routes),
+            None => text(StatusCode::NOT_FOUND, "no such tenant\n"),
+        },
+        None => text(
+            StatusCode::BAD_REQUEST,
+            "write /routes or /routes?tenant=NAME\n",
+        ),
+    }
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
+    let mut json = serde_json::to_string(value).expect("it is made of plain values");
     json.push('\n');
-    respond(code, "application/json", json)
+    respond(status, "application/json", Page::whole(json))
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    respond(status, "text/plain; charset=utf-8", body)
+    respond(status, "text/plain; charset=utf-8", Page::whole(body))
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+fn respond(status: StatusCode, content_type: &'static str, page: Page) -> Answer {
+    let mut response = Response::new(page);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+enum Page {
+    Whole(Full<Bytes>),
+    Listing(Listing),
+}
+
+impl Page {
+    fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Full::new(bytes.into()))
+    }
+}
+
+impl Body for Page {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Self::Listing(listing) => Pin::new(listing).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Listing(listing) => listing.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Listing(listing) => listing.size_hint(),
+        }
+    }
 }
 
 /// The list of what exists.
@@ -187,10 +295,11 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::{config::Address, socket};
 
     #[tokio::test]
     async fn each_page_answers() {
-        let status = Status::default();
+        let told = told();
         for (method, path, code, body) in [
             ("GET", "/healthz", 200, "ok\n"),
             ("HEAD", "/healthz", 200, "ok\n"),
@@ -203,30 +312,31 @@ mod tests {
                 "{\"ready\":false,\"generation\":0,\"routes\":0,\"last_reload_error\":null}\n",
             ),
         ] {
-            check(&status, method, path, code, body).await;
+            check(&told, method, path, code, body).await;
         }
         let listing = format!("no such page\n\n{Pages}");
         for path in ["/", "/nowhere", "/healthz/"] {
-            check(&status, "GET", path, 404, &listing).await;
-            check(&status, "POST", path, 404, &listing).await;
+            check(&told, "GET", path, 404, &listing).await;
+            check(&told, "POST", path, 404, &listing).await;
         }
         for (path, _) in PAGES {
-            let page = answer(&Method::GET, path, &status);
+            let page = answer(&Method::GET, path, None, &told);
             assert_ne!(page.status(), StatusCode::NOT_FOUND, "{path}");
         }
-        let refusal = answer(&Method::PUT, "/readyz", &status);
+        let refusal = answer(&Method::PUT, "/readyz", None, &told);
         assert_eq!(refusal.headers()[header::ALLOW], "GET, HEAD");
     }
 
     #[tokio::test]
     async fn readiness_follows_the_configuration() {
-        let status = Status::default();
+        let told = told();
+        let status = &told.status;
         status.serving(3, 2);
         let serving = "{\"ready\":true,\"generation\":3,\"routes\":2,\"last_reload_error\":null}\n";
-        check(&status, "GET", "/readyz", 200, serving).await;
+        check(&told, "GET", "/readyz", 200, serving).await;
         status.reload_failed("proxy.toml:1:1".to_owned());
         check(
-            &status,
+            &told,
             "GET",
             "/readyz",
             200,
@@ -234,10 +344,10 @@ mod tests {
         )
         .await;
         status.reload_unneeded();
-        check(&status, "GET", "/readyz", 200, serving).await;
+        check(&told, "GET", "/readyz", 200, serving).await;
         status.draining();
         check(
-            &status,
+            &told,
             "GET",
             "/readyz",
             503,
@@ -248,11 +358,9 @@ mod tests {
 
     #[tokio::test]
     async fn tcp_is_served_until_dropped() {
-        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), &[]).unwrap();
-        let Address::Tcp(address) = *admin.address() else {
-            unreachable!()
-        };
-        let serving = tokio::spawn(admin.serve(Arc::default()));
+        let (admin, address) = on_loopback();
+        let (_accepting, stop) = oneshot::channel();
+        let serving = tokio::spawn(admin.serve(told(), stop));
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         // Two requests on one connection.
         for _ in 0..2 {
@@ -268,11 +376,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_is_too_large_is_refused() {
-        let admin = Admin::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), &[]).unwrap();
-        let Address::Tcp(address) = *admin.address() else {
-            unreachable!()
-        };
-        tokio::spawn(admin.serve(Arc::default()));
+        let (admin, address) = on_loopback();
+        let (_accepting, stop) = oneshot::channel();
+        tokio::spawn(admin.serve(told(), stop));
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         let mut request = b"GET /healthz HTTP/1.1\r\nx: ".to_vec();
         request.resize(request.len() + HEAD_BYTES_MAX, b'x');
@@ -285,7 +391,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_never_ends_is_not_waited_for() {
         let (mut ours, theirs) = tokio::io::duplex(1024);
-        let serving = tokio::spawn(converse(theirs, service(Arc::default())));
+        let serving = tokio::spawn(converse(theirs, service(told())));
         ours.write_all(b"GET /healthz HT").await.unwrap();
         let started = time::Instant::now();
         serving.await.unwrap();
@@ -296,17 +402,47 @@ mod tests {
     async fn a_unix_socket_that_was_left_behind_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("admin.sock"));
-        drop(Admin::bind(&address, &[]).unwrap());
-        let alive = Admin::bind(&address, &[]).unwrap();
-        let error = Admin::bind(&address, &[]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        tokio::spawn(alive.serve(Arc::default()));
+        let bind = || socket::bind(&address, 1, &[]);
+        drop(Admin::on(bind().unwrap()).unwrap());
+        let alive = Admin::on(bind().unwrap()).unwrap();
+        assert_eq!(bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let (_accepting, stop) = oneshot::channel();
+        tokio::spawn(alive.serve(told(), stop));
         let Address::Unix(path) = &address else {
             unreachable!()
         };
         let mut socket = UnixStream::connect(path).await.unwrap();
         socket.write_all(REQUEST).await.unwrap();
         read_until(&mut socket, b"ok\n").await;
+    }
+
+    #[tokio::test]
+    async fn stopped_it_accepts_nobody_and_goes_on_with_who_is_there() {
+        let (admin, address) = on_loopback();
+        let (accepting, stop) = oneshot::channel();
+        let serving = tokio::spawn(admin.serve(told(), stop));
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            socket.write_all(REQUEST).await.unwrap();
+            read_until(&mut socket, b"ok\n").await;
+        }
+        drop(accepting);
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        socket.write_all(REQUEST).await.unwrap();
+        read_until(&mut socket, b"ok\n").await;
+        drop(socket);
+        serving.await.unwrap();
+    }
+
+    fn on_loopback() -> (Admin, std::net::SocketAddr) {
+        let address = Address::Tcp(([127, 0, 0, 1], 0).into());
+        let bound = socket::bind(&address, 1, &[]).unwrap();
+        let Address::Tcp(address) = bound.address else {
+            unreachable!()
+        };
+        (Admin::on(bound).unwrap(), address)
     }
 
     const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: admin\r\n\r\n";
@@ -318,9 +454,28 @@ mod tests {
         }
     }
 
-    async fn check(status: &Status, method: &str, path: &str, code: u16, body: &str) {
+    fn told() -> Told {
+        let config = crate::config::of_text("").unwrap();
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(&config)));
+        Told::new(Arc::default(), snapshot)
+    }
+
+    #[tokio::test]
+    async fn routes_are_listed_for_a_few_at_a_time() {
+        let told = told();
+        let ask = |query| answer(&Method::GET, "/routes", query, &told);
+        let listings: Vec<_> = (0..LISTINGS_MAX).map(|_| ask(None)).collect();
+        assert_eq!(ask(None).status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(listings);
+        let body = ask(None).into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "{\"generation\":1,\"routes\":[]}\n");
+        assert_eq!(ask(Some("tenant=thor")).status(), StatusCode::NOT_FOUND);
+        assert_eq!(ask(Some("tenants=thor")).status(), StatusCode::BAD_REQUEST);
+    }
+
+    async fn check(told: &Told, method: &str, path: &str, code: u16, body: &str) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let response = answer(&method, path, status);
+        let response = answer(&method, path, None, told);
         assert_eq!(response.status().as_u16(), code, "{method} {path}");
         let sent = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(sent, body, "{method} {path}");

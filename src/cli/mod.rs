@@ -1,5 +1,6 @@
 //! The commands, one file each. They write to what they are given and never end the process.
 
+mod ask;
 pub mod check;
 mod demo;
 mod explain;
@@ -36,7 +37,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve (the default)
-    Run,
+    Run {
+        /// Take over from the edge that runs at these addresses, which then drains and ends: no client is refused
+        #[arg(long)]
+        replace: bool,
+    },
     /// Say what is wrong with a configuration, or that nothing is
     Check {
         /// Instead of --config
@@ -74,8 +79,9 @@ pub fn execute(arguments: Arguments) -> anyhow::Result<bool> {
     let path = given.clone().unwrap_or_else(|| CONFIG.into());
     let coloured = io::stderr().is_terminal();
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&path, coloured, &mut err),
+    let command = arguments.command.unwrap_or(Command::Run { replace: false });
+    match command {
+        Command::Run { replace } => run::run(&path, replace, coloured, &mut err),
         Command::Check { path: instead } => {
             let path = instead.unwrap_or(path);
             Ok(check::check(&path, &env, coloured, &mut out, &mut err)?)
@@ -121,10 +127,12 @@ fn load(source: &mut Source, coloured: bool, err: &mut dyn Write) -> io::Result<
     }
 }
 
-/// Serves until told to end. `listening` is called with the edge once its addresses are bound.
+/// Serves until told to end, perhaps in the place of an edge that runs. `listening` is called with the edge once it
+/// serves.
 fn serve(
     config: Config,
     source: Option<Source>,
+    replace: bool,
     listening: impl FnOnce(&Edge) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let level = telemetry::init(config.log.format, config.log.level)?;
@@ -133,7 +141,7 @@ fn serve(
         .enable_all()
         .build()?;
     control.block_on(async {
-        let edge = Edge::start(config, level).await?;
+        let edge = Edge::start(config, level, replace).await?;
         listening(&edge)?;
         edge.run(source).await;
         Ok(())

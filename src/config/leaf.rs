@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use schemars::{Schema, json_schema};
 
 use super::{
-    Address, LogFormat, LogLevel,
+    Address, Balance, LogFormat, LogLevel,
     scalar::{Leaf, Problem, Scalar, nearest},
 };
 
@@ -303,6 +303,11 @@ macro_rules! words {
 }
 
 words! {
+    Balance expects "\"least_requests\", \"round_robin\" or \"client_ip\"" {
+        "least_requests" => LeastRequests,
+        "round_robin" => RoundRobin,
+        "client_ip" => ClientIp,
+    }
     LogFormat expects "\"text\" or \"json\"" { "text" => Text, "json" => Json }
     LogLevel expects "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"" {
         "error" => Error,

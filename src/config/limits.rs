@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use super::{
     EdgeLimits,
     diagnostic::Diagnostic,
+    leaf::Count,
     raw::RawLimits,
     reader::{At, Field},
     validate::Checker,
@@ -19,25 +20,28 @@ pub(super) const LIMITS: EdgeLimits = EdgeLimits {
     headers_bytes_max: 32 * 1024,
     header_read: Duration::from_secs(10),
     keepalive: Duration::from_secs(75),
+    keepalive_requests: 10_000,
 };
 /// Below this, browsers' own headers and cookies don't fit; above, one connection costs too much.
 const HEADERS_BYTES: RangeInclusive<u64> = 8 * 1024..=256 * 1024;
 const CONNECTIONS_MAX: usize = 10_000_000;
+const KEEPALIVE_REQUESTS_MAX: usize = 1_000_000_000;
 
 impl Checker<'_> {
     pub(super) fn limits(&mut self, raw: RawLimits) -> EdgeLimits {
         let mut limits = LIMITS;
-        if let Some(At { value, span }) = raw.connections.given() {
-            limits.connections = value.0;
-            if !(1..=CONNECTIONS_MAX).contains(&value.0) {
-                let message = format!("`connections` can't be {}", value.0);
-                self.tell(Diagnostic::new(
-                    span,
-                    message,
-                    format!("write 1 to {CONNECTIONS_MAX}"),
-                ));
-            }
-        }
+        limits.connections = self.count(
+            raw.connections,
+            "connections",
+            CONNECTIONS_MAX,
+            limits.connections,
+        );
+        limits.keepalive_requests = self.count(
+            raw.keepalive_requests,
+            "keepalive_requests",
+            KEEPALIVE_REQUESTS_MAX,
+            limits.keepalive_requests,
+        );
         if let Some(At {
             value: ByteSize(bytes),
             span,
@@ -57,6 +61,18 @@ impl Checker<'_> {
         limits.header_read = self.positive(raw.header_read, "header_read", limits.header_read);
         limits.keepalive = self.positive(raw.keepalive, "keepalive", limits.keepalive);
         limits
+    }
+
+    /// A number that is neither zero nor absurd.
+    fn count(&mut self, field: Field<At<Count>>, key: &str, most: usize, default: usize) -> usize {
+        let Some(At { value, span }) = field.given() else {
+            return default;
+        };
+        if !(1..=most).contains(&value.0) {
+            let message = format!("`{key}` can't be {}", value.0);
+            self.tell(Diagnostic::new(span, message, format!("write 1 to {most}")));
+        }
+        value.0
     }
 
     /// A duration that can't be zero.

@@ -271,6 +271,7 @@ mod tests {
             raw::RawRoute::KEYS,
             raw::RawTimeouts::KEYS,
             raw::RawLimits::KEYS,
+            raw::RawHealth::KEYS,
         ]
         .concat()
         {

@@ -6,6 +6,7 @@
 
 mod diagnostic;
 mod files;
+mod health;
 mod interpolate;
 mod leaf;
 mod limits;
@@ -83,6 +84,8 @@ pub(crate) struct EdgeLimits {
     pub(crate) headers_bytes_max: usize,
     pub(crate) header_read: Duration,
     pub(crate) keepalive: Duration,
+    /// After so many requests a client connection is closed.
+    pub(crate) keepalive_requests: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +135,36 @@ pub(crate) struct Policy {
     pub(crate) hold: Duration,
     /// Tries beyond the first, where a further one can do no harm.
     pub(crate) retries: u32,
+    pub(crate) balance: Balance,
+    pub(crate) health: Health,
+}
+
+/// Which of several endpoints a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Balance {
+    /// Of two that are drawn, the one with fewer requests in flight.
+    #[default]
+    LeastRequests,
+    RoundRobin,
+    /// Each client to one and the same.
+    ClientIp,
+}
+
+/// How the endpoints of a route's upstream are asked for their health.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Health {
+    /// Without one they aren't asked.
+    pub(crate) path: Option<Arc<str>>,
+    /// From the beginning of one round to that of the next.
+    pub(crate) interval: Duration,
+    /// A whole check, from the dial to the head of the answer.
+    pub(crate) timeout: Duration,
+    /// Checks in a row that bring an endpoint back.
+    pub(crate) healthy: u32,
+    /// Checks in a row that put an endpoint out.
+    pub(crate) unhealthy: u32,
+    /// The Host that they are asked by, where it is not one that follows from the route.
+    pub(crate) host: Option<HeaderValue>,
 }
 
 impl Default for Policy {
@@ -144,7 +177,33 @@ impl Default for Policy {
             verify_address: true,
             hold: Duration::from_secs(10),
             retries: 1,
+            balance: Balance::default(),
+            health: Health::default(),
         }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            healthy: 1,
+            unhealthy: 3,
+            host: None,
+        }
+    }
+}
+
+impl Route {
+    /// The first of its hosts that is one and not many.
+    pub(crate) fn exact_host(&self) -> Option<HeaderValue> {
+        let mut exact = self
+            .hosts
+            .iter()
+            .filter(|host| host.wildcard_suffix().is_none());
+        HeaderValue::from_str(exact.next()?.as_str()).ok()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::route::{Authority, HostPattern, PathPrefix, PathPrefixError};
 
 /// Tenants become labels of logs and metrics, and names of containers.
 const TENANT_BYTES_MAX: usize = 63;
+const HEALTH_PATH_BYTES_MAX: usize = 1024;
 
 /// Headers that say how a message is framed or what becomes of its connection (RFC 9110 §7.6.1,
 /// RFC 9112 §6): the edge writes them itself, each hop anew.
@@ -34,6 +35,14 @@ const EDGE_HEADERS: [&str; 12] = [
 /// The name of a route: who is isolated from whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tenant(pub(super) Box<str>);
+
+/// What an app is asked for its health by: a path, perhaps with a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HealthPath(pub(super) Box<str>);
+
+/// The Host that an app is asked for its health by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HealthHost(pub(super) HeaderValue);
 
 /// The name of a header that an operator may change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -180,6 +189,48 @@ impl Leaf for HostHeader {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": ["preserve", "upstream", "thor.polls.local"] })
+    }
+}
+
+impl Leaf for HealthPath {
+    const EXPECTED: &'static str = "a path, such as \"/healthz\"";
+
+    fn read(scalar: Scalar<'_>) -> Result<Self, Problem> {
+        let text = scalar.text(Self::EXPECTED)?;
+        if !text.starts_with('/') {
+            let message = format!("`{text}` is no path");
+            return Err(Problem::new(message, format!("write \"/{text}\"")));
+        }
+        // It is sent as it is (RFC 9112 §3.2.1).
+        let sendable = |c: char| c.is_ascii_graphic() && c != '#';
+        if text.len() > HEALTH_PATH_BYTES_MAX || !text.chars().all(sendable) {
+            let message = format!("`{text}` can't be asked for");
+            let remedy = "write a path as clients send it: visible ASCII, no `#`";
+            return Err(Problem::new(message, remedy));
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(/|\\$\\{)", "examples": ["/healthz"] })
+    }
+}
+
+impl Leaf for HealthHost {
+    const EXPECTED: &'static str = "a host, such as \"thor.polls.local\"";
+
+    fn read(scalar: Scalar<'_>) -> Result<Self, Problem> {
+        let text = scalar.text(Self::EXPECTED)?;
+        let problem = || {
+            let remedy = "write a host that the app knows, such as \"thor.polls.local\"";
+            Problem::new(format!("`{text}` is no host"), remedy)
+        };
+        Authority::parse(text.as_bytes()).map_err(|_| problem())?;
+        HeaderValue::from_str(text).map(Self).map_err(|_| problem())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["thor.polls.local"] })
     }
 }
 

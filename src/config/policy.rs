@@ -11,10 +11,10 @@ use std::{
 use http::HeaderName;
 
 use super::{
-    HeaderEdits, HostHeader, Policy, Timeouts,
+    Balance, HeaderEdits, HostHeader, Policy, Timeouts,
     diagnostic::{Diagnostic, Span},
     leaf::Count,
-    raw::{RawDefaults, RawHeaderEdits, RawTimeouts},
+    raw::{RawDefaults, RawHeaderEdits, RawHealth, RawTimeouts},
     reader::{At, Field, Named},
     validate::{Checker, value},
 };
@@ -24,6 +24,7 @@ const RETRIES_MAX: u32 = 10;
 
 impl Checker<'_> {
     pub(super) fn defaults(&mut self, raw: RawDefaults) -> Policy {
+        self.no_health_host(&raw.health);
         self.policy(
             RawPolicy {
                 host: raw.host,
@@ -33,6 +34,8 @@ impl Checker<'_> {
                 verify_address: raw.verify_address,
                 hold: raw.hold,
                 retries: raw.retries,
+                balance: raw.balance,
+                health: raw.health,
             },
             &Policy::default(),
         )
@@ -50,6 +53,8 @@ impl Checker<'_> {
             verify_address: value(raw.verify_address).unwrap_or(defaults.verify_address),
             hold: value(raw.hold).unwrap_or(defaults.hold),
             retries: self.retries(raw.retries, defaults.retries),
+            balance: value(raw.balance).unwrap_or(defaults.balance),
+            health: self.health(raw.health, &defaults.health),
         }
     }
 
@@ -149,6 +154,8 @@ pub(super) struct RawPolicy {
     pub(super) verify_address: Field<At<bool>>,
     pub(super) hold: Field<At<Duration>>,
     pub(super) retries: Field<At<Count>>,
+    pub(super) balance: Field<At<Balance>>,
+    pub(super) health: Field<Box<RawHealth>>,
 }
 
 impl RawPolicy {
@@ -160,6 +167,8 @@ impl RawPolicy {
             && self.verify_address.is_absent()
             && self.hold.is_absent()
             && self.retries.is_absent()
+            && self.balance.is_absent()
+            && self.health.is_absent()
     }
 }
 

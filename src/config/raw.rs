@@ -12,9 +12,9 @@ use schemars::JsonSchema;
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Address, HostHeader, LogFormat, LogLevel, Origin,
+    Address, Balance, HostHeader, LogFormat, LogLevel, Origin,
     leaf::{Count, FilePattern, NameServer},
-    names::{EditableHeader, Tenant},
+    names::{EditableHeader, HealthHost, HealthPath, Tenant},
     reader::{At, Field, FromToml, Many, Named, Place, Reader, Table, Tables, table_from_toml},
 };
 use crate::route::{HostPattern, PathPrefix};
@@ -149,6 +149,9 @@ tables! {
         /// How long a client connection may stay open between two requests.
         #[schemars(extend("default" = "75s"))]
         keepalive: At<Duration>,
+        /// Requests that one client connection may carry.
+        #[schemars(extend("default" = 10_000))]
+        keepalive_requests: At<Count>,
     }
 
     /// Keys for every route that doesn't say otherwise.
@@ -172,6 +175,12 @@ tables! {
         /// How many further times a request is tried where that can do no harm, 0 to 10.
         #[schemars(extend("default" = 1))]
         retries: At<Count>,
+        /// Which of several endpoints a request goes to: `least_requests` (of two that are drawn the one with fewer requests
+        /// in flight), `round_robin`, or `client_ip` (each client to one and the same).
+        #[schemars(extend("default" = "least_requests"))]
+        balance: At<Balance>,
+        /// How the endpoints of `upstream` are asked whether they are healthy; they aren't unless there is a `path`.
+        health: Box<RawHealth>,
     }
 
     /// A tenant.
@@ -201,6 +210,12 @@ tables! {
         /// How many further times a request is tried where that can do no harm, 0 to 10.
         #[schemars(extend("default" = 1))]
         retries: At<Count>,
+        /// Which of several endpoints a request goes to: `least_requests` (of two that are drawn the one with fewer requests
+        /// in flight), `round_robin`, or `client_ip` (each client to one and the same).
+        #[schemars(extend("default" = "least_requests"))]
+        balance: At<Balance>,
+        /// How the endpoints of `upstream` are asked whether they are healthy; they aren't unless there is a `path`.
+        health: Box<RawHealth>,
     }
 
     /// Paths of a route that go elsewhere.
@@ -223,6 +238,26 @@ tables! {
         add: Named<EditableHeader, Many<HeaderValue>>,
         /// Headers that are taken out.
         remove: Many<EditableHeader>,
+    }
+
+    /// How the endpoints of an upstream are asked whether they are healthy.
+    struct RawHealth {
+        /// What is asked for by GET; an answer of 2xx or 3xx is good.
+        path: At<HealthPath>,
+        /// From one check to the next, 100ms to 1h.
+        #[schemars(extend("default" = "5s"))]
+        interval: At<Duration>,
+        /// How long the answer may take, the connection included; at most 1m.
+        #[schemars(extend("default" = "2s"))]
+        timeout: At<Duration>,
+        /// So many good answers in a row bring an endpoint back, 1 to 100.
+        #[schemars(extend("default" = 1))]
+        healthy: At<Count>,
+        /// So many checks in a row without a good answer put an endpoint out, 1 to 100.
+        #[schemars(extend("default" = 3))]
+        unhealthy: At<Count>,
+        /// The Host that is asked by; the first of the route's hosts that is no wildcard unless given.
+        host: At<HealthHost>,
     }
 
     /// How long the edge waits for an app.

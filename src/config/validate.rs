@@ -218,6 +218,7 @@ impl Checker<'_> {
         let of = format_args!("route `{name}`");
         let upstream = self.upstream(raw.upstream, of, tenant.span);
         let paths = self.paths(raw.paths);
+        let pathless = matches!(&raw.health, Field::Given(health) if health.path.is_absent());
         let own = RawPolicy {
             host: raw.host,
             request_headers: raw.request_headers,
@@ -226,6 +227,8 @@ impl Checker<'_> {
             verify_address: raw.verify_address,
             hold: raw.hold,
             retries: raw.retries,
+            balance: raw.balance,
+            health: raw.health,
         };
         let policy = if own.is_absent() {
             policies.defaults.clone()
@@ -233,13 +236,15 @@ impl Checker<'_> {
             let policy = self.policy(own, &policies.defaults);
             policies.share(policy)
         };
-        Route {
+        let route = Route {
             tenant: name,
             hosts,
             upstream,
             paths,
             policy,
-        }
+        };
+        self.health_of(&route, pathless, tenant.span);
+        route
     }
 
     fn hosts(
@@ -380,7 +385,7 @@ mod tests {
             admin.listen = "127.0.0.1:1"
             log = { format = "text", level = "debug", access = false }
             shutdown.grace = "0s"
-            limits = { connections = 7, headers_bytes_max = "64KiB", header_read = "1s", keepalive = "2s" }
+            limits = { connections = 7, headers_bytes_max = "64KiB", header_read = "1s", keepalive = "2s", keepalive_requests = 9 }
             [routes.thor]
             hosts = "Thor.Polls.Local."
             upstream = ["http://Thor_Web:8000", "http://[2001:DB8::1]:1", "unix:/run/thor.sock"]
@@ -409,6 +414,7 @@ mod tests {
         assert_eq!(config.limits.headers_bytes_max, 64 * 1024);
         assert_eq!(config.limits.header_read, Duration::from_secs(1));
         assert_eq!(config.limits.keepalive, Duration::from_secs(2));
+        assert_eq!(config.limits.keepalive_requests, 9);
         let thor = &config.routes[0];
         assert_eq!(
             (&*thor.tenant, thor.hosts[0].as_str()),

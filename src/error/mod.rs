@@ -10,6 +10,8 @@ use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
 
 use http::{Method, StatusCode};
 
+use crate::http1::{BadHead, fields::FIELDS_MAX};
+
 /// A failed request. After the head of a response it can only be [`ProxyError::Aborted`] or
 /// [`ProxyError::ClientGone`], since there is no status left to send.
 #[derive(Debug)]
@@ -26,9 +28,16 @@ pub(crate) enum ProxyError {
     UnknownHost {
         host: Box<str>,
     },
+    /// HTTP, of a version that isn't spoken here.
+    VersionNotSupported,
+    /// The request line alone is longer than a head may be.
+    TargetTooLong {
+        bytes_max: usize,
+    },
     HeadersTooLarge {
         bytes_max: usize,
     },
+    TooManyHeaders,
     HeaderTimeout {
         after: Duration,
     },
@@ -96,13 +105,15 @@ pub(crate) enum Fault {
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 impl ProxyError {
-    /// Why hyper could not read a head; nothing where the connection ended instead.
-    pub(crate) fn of_head(error: &hyper::Error, bytes_max: usize) -> Option<Self> {
-        if error.is_parse_too_large() {
-            return Some(Self::HeadersTooLarge { bytes_max });
+    /// Why a request's head can't be read, or must not be.
+    pub(crate) fn of_head(bad: BadHead, bytes_max: usize) -> Self {
+        match bad {
+            BadHead::Invalid(because) => Self::BadRequest { because },
+            BadHead::Version => Self::VersionNotSupported,
+            BadHead::TargetTooLong => Self::TargetTooLong { bytes_max },
+            BadHead::TooLarge => Self::HeadersTooLarge { bytes_max },
+            BadHead::TooManyFields => Self::TooManyHeaders,
         }
-        let because = "is not HTTP";
-        error.is_parse().then_some(Self::BadRequest { because })
     }
 
     /// The status of the answer, or for errors that are never answered, the one in the log.
@@ -111,7 +122,11 @@ impl ProxyError {
             Self::BadHost(_) | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownHost { .. } => StatusCode::NOT_FOUND,
-            Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge { .. } | Self::TooManyHeaders => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
             Self::HeaderTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyConnections
             | Self::UpstreamUnresolved { .. }
@@ -133,14 +148,17 @@ impl ProxyError {
         match self {
             Self::BadHost(_)
             | Self::BadRequest { .. }
+            | Self::VersionNotSupported
+            | Self::TargetTooLong { .. }
             | Self::HeadersTooLarge { .. }
+            | Self::TooManyHeaders
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
             | Self::TooManyConnections
             | Self::ClientGone
-            | Self::Aborted { .. }
+            | Self::Aborted { .. } => true,
             // After CONNECT a client may go on in another protocol.
-            | Self::MethodNotAllowed { .. } => true,
+            Self::MethodNotAllowed { method } => method == Method::CONNECT,
             Self::UnknownHost { .. }
             | Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. }
@@ -160,7 +178,10 @@ impl ProxyError {
             Self::BadRequest { .. } => "bad_request",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnknownHost { .. } => "unknown_host",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::TargetTooLong { .. } => "target_too_long",
             Self::HeadersTooLarge { .. } => "headers_too_large",
+            Self::TooManyHeaders => "too_many_headers",
             Self::HeaderTimeout { .. } => "header_timeout",
             Self::BodyTimeout { .. } => "body_timeout",
             Self::TooManyConnections => "too_many_connections",
@@ -183,7 +204,10 @@ impl ProxyError {
             | Self::BadRequest { .. }
             | Self::MethodNotAllowed { .. }
             | Self::UnknownHost { .. }
+            | Self::VersionNotSupported
+            | Self::TargetTooLong { .. }
             | Self::HeadersTooLarge { .. }
+            | Self::TooManyHeaders
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
             | Self::ClientGone => Fault::Client,
@@ -209,6 +233,13 @@ impl ProxyError {
                 format!("The method {method} is not forwarded here.").into()
             }
             Self::UnknownHost { host } => format!("No application answers for {host} here.").into(),
+            Self::VersionNotSupported => "HTTP is spoken here, in its versions 1.0 and 1.1.".into(),
+            Self::TargetTooLong { bytes_max } => {
+                format!("The request's address takes more than {bytes_max} bytes.").into()
+            }
+            Self::TooManyHeaders => {
+                format!("The request has more than {FIELDS_MAX} headers.").into()
+            }
             Self::HeadersTooLarge { bytes_max } => {
                 format!("The request's headers take more than {bytes_max} bytes.").into()
             }
@@ -262,7 +293,10 @@ impl ProxyError {
             | Self::BadRequest { .. }
             | Self::MethodNotAllowed { .. }
             | Self::UnknownHost { .. }
+            | Self::VersionNotSupported
+            | Self::TargetTooLong { .. }
             | Self::HeadersTooLarge { .. }
+            | Self::TooManyHeaders
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
             | Self::TooManyConnections
@@ -351,6 +385,14 @@ pub(super) mod tests {
                 Client,
             ),
             (E::UnknownHost { host }, 404, "unknown_host", Client),
+            (E::VersionNotSupported, 505, "version_not_supported", Client),
+            (
+                E::TargetTooLong { bytes_max },
+                414,
+                "target_too_long",
+                Client,
+            ),
+            (E::TooManyHeaders, 431, "too_many_headers", Client),
             (
                 E::HeadersTooLarge { bytes_max },
                 431,

@@ -2,28 +2,81 @@
 //!
 //! Pure. Everything that came from the client is escaped for where it stands.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::StatusCode;
 
 use super::{Fault, ProxyError};
-use crate::{html::Escaped, method};
+use crate::{
+    date::Date,
+    headers::{Persistence, write_persistence},
+    html::Escaped,
+    http1::write::{end_of_head, field, status_line},
+    method,
+};
+
+/// An answer of the edge's own.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    status: StatusCode,
+    content_type: &'static str,
+    request_id: &'a str,
+    body: String,
+}
 
 /// The response for `error`, in the form that `accept` likes best.
-pub(crate) fn render(
+pub(crate) fn render<'a>(
     error: &ProxyError,
-    accept: Option<&HeaderValue>,
-    request_id: &str,
-) -> Response<Bytes> {
+    accept: Option<&[u8]>,
+    request_id: &'a str,
+) -> Answer<'a> {
     let form = Form::negotiate(accept);
-    let body = match form {
-        Form::Text => text(error, request_id),
-        Form::Json => json(error, request_id),
-        Form::Html => html(error, request_id),
-    };
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = error.status();
-    *response.headers_mut() = headers(error, form, response.body().len(), request_id);
-    response
+    Answer {
+        status: error.status(),
+        content_type: form.content_type(),
+        request_id,
+        body: match form {
+            Form::Text => text(error, request_id),
+            Form::Json => json(error, request_id),
+            Form::Html => html(error, request_id),
+        },
+    }
+}
+
+impl Answer<'_> {
+    /// Writes the whole of it, or without its body for HEAD; how many bytes of a body that was.
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        date: Date,
+        connection: Persistence,
+        with_body: bool,
+    ) -> usize {
+        let reason = reason(self.status);
+        status_line(out, format!("{} {reason}", self.status.as_u16()).as_bytes());
+        field(out, b"content-type", self.content_type.as_bytes());
+        field(
+            out,
+            b"content-length",
+            self.body.len().to_string().as_bytes(),
+        );
+        field(out, b"cache-control", b"no-store");
+        field(out, b"server", b"hostler");
+        field(out, b"x-request-id", self.request_id.as_bytes());
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            // RFC 9110 §15.5.6 demands it.
+            field(out, b"allow", method::ALLOW.as_bytes());
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            field(out, b"retry-after", b"1");
+        }
+        write_persistence(out, connection);
+        field(out, b"date", date.as_bytes());
+        end_of_head(out);
+        if !with_body {
+            return 0;
+        }
+        out.extend_from_slice(self.body.as_bytes());
+        self.body.len()
+    }
 }
 
 /// In the order of preference among equals: what asks for anything is a program at a terminal.
@@ -39,8 +92,8 @@ impl Form {
 
     /// RFC 9110 §12.5.1: the highest weight wins; among equals the form that was named, then the one named
     /// first. Where nothing is acceptable, text is sent all the same (§12.4.1).
-    pub(crate) fn negotiate(accept: Option<&HeaderValue>) -> Self {
-        let Some(accept) = accept.and_then(|value| value.to_str().ok()) else {
+    pub(crate) fn negotiate(accept: Option<&[u8]>) -> Self {
+        let Some(accept) = accept.and_then(|value| str::from_utf8(value).ok()) else {
             return Self::Text;
         };
         let mut best = (Self::Text, Preference::NONE);
@@ -95,12 +148,12 @@ impl Form {
         }
     }
 
-    pub(crate) fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
             Self::Text => "text/plain; charset=utf-8",
             Self::Json => "application/json",
             Self::Html => "text/html; charset=utf-8",
-        })
+        }
     }
 }
 
@@ -147,23 +200,8 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     }
 }
 
-fn headers(error: &ProxyError, form: Form, length: usize, request_id: &str) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, form.content_type());
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::SERVER, HeaderValue::from_static("hostler"));
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert("x-request-id", id);
-    }
-    if let ProxyError::MethodNotAllowed { .. } = error {
-        // RFC 9110 §15.5.6 demands it.
-        headers.insert(header::ALLOW, HeaderValue::from_static(method::ALLOW));
-    }
-    if error.status() == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    headers
+fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Client Closed Request")
 }
 
 fn text(error: &ProxyError, request_id: &str) -> String {
@@ -196,7 +234,6 @@ fn json(error: &ProxyError, request_id: &str) -> String {
 
 fn html(error: &ProxyError, request_id: &str) -> String {
     let status = error.status();
-    let reason = status.canonical_reason().unwrap_or("Client Closed Request");
     let advice = match error.fault() {
         Fault::Client => "Check the address, or ask whoever gave it to you.",
         Fault::Upstream => "The way to the application works; the application itself needs a look.",
@@ -205,7 +242,7 @@ fn html(error: &ProxyError, request_id: &str) -> String {
     format!(
         include_str!("page.html"),
         status = status.as_u16(),
-        reason = reason,
+        reason = reason(status),
         message = Escaped(&error.message()),
         advice = advice,
         label = error.label(),
@@ -215,8 +252,6 @@ fn html(error: &ProxyError, request_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
-
     use super::*;
     use crate::error::tests::all;
 
@@ -246,32 +281,45 @@ mod tests {
             (Some("text/html;q=-1, application/json;q=0.1"), Json),
             (Some("text;q=1, /, ;;, application/json"), Json),
         ] {
-            let value = accept.map(HeaderValue::from_static);
-            assert_eq!(Form::negotiate(value.as_ref()), form, "{accept:?}");
+            assert_eq!(
+                Form::negotiate(accept.map(str::as_bytes)),
+                form,
+                "{accept:?}"
+            );
         }
-        let noise = HeaderValue::from_bytes(b"text/html\xff").unwrap();
-        assert_eq!(Form::negotiate(Some(&noise)), Text);
+        assert_eq!(Form::negotiate(Some(b"text/html\xff")), Text);
+    }
+
+    /// Head and body.
+    fn rendered(error: &ProxyError, accept: &str, request_id: &str) -> (String, String) {
+        let mut out = Vec::new();
+        let answer = render(error, Some(accept.as_bytes()), request_id);
+        let length = answer.write(&mut out, Date::default(), Persistence::Close, true);
+        let body = out.split_off(out.len() - length);
+        (
+            String::from_utf8(out).unwrap(),
+            String::from_utf8(body).unwrap(),
+        )
     }
 
     #[test]
     fn every_error_renders_in_every_form() {
         for (error, status, label, _) in all() {
             for accept in ["text/html", "application/json", "text/plain"] {
-                let response = render(&error, Some(&HeaderValue::from_static(accept)), "id-1");
-                assert_eq!(response.status().as_u16(), status);
-                let headers = response.headers();
-                let kind = headers[header::CONTENT_TYPE].to_str().unwrap();
-                assert!(kind.starts_with(accept), "{kind}");
-                assert_eq!(
-                    headers[header::CONTENT_LENGTH].to_str().unwrap(),
-                    response.body().len().to_string()
+                let (head, body) = rendered(&error, accept, "id-1");
+                assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+                let has = |line: &str| head.contains(&format!("\r\n{line}"));
+                assert!(has(&format!("content-type: {accept}")), "{head}");
+                assert!(
+                    has(&format!("content-length: {}\r\n", body.len())),
+                    "{head}"
                 );
-                assert_eq!(headers[header::CACHE_CONTROL], "no-store");
-                assert_eq!(headers[header::SERVER], "hostler");
-                assert_eq!(headers["x-request-id"], "id-1");
-                assert_eq!(headers.contains_key(header::ALLOW), status == 405);
-                assert_eq!(headers.contains_key(header::RETRY_AFTER), status == 503);
-                let body = std::str::from_utf8(response.body()).unwrap();
+                assert!(has("cache-control: no-store\r\n"), "{head}");
+                assert!(has("server: hostler\r\n"), "{head}");
+                assert!(has("x-request-id: id-1\r\n"), "{head}");
+                assert!(has("connection: close\r\n"), "{head}");
+                assert_eq!(has("allow: "), status == 405);
+                assert_eq!(has("retry-after: 1\r\n"), status == 503);
                 for part in [label, "id-1", &status.to_string()] {
                     assert!(body.contains(part), "{part} in {body}");
                 }
@@ -281,14 +329,27 @@ mod tests {
     }
 
     #[test]
+    fn head_gets_the_same_without_the_body() {
+        let error = ProxyError::TooManyConnections;
+        let (mut all, mut head) = (Vec::new(), Vec::new());
+        let answer = render(&error, None, "id");
+        let length = answer.write(&mut all, Date::default(), Persistence::Persists, true);
+        assert_eq!(
+            answer.write(&mut head, Date::default(), Persistence::Persists, false),
+            0
+        );
+        all.truncate(all.len() - length);
+        assert_eq!(all, head);
+    }
+
+    #[test]
     fn json_is_the_contract() {
         let error = ProxyError::UnknownHost {
             host: "a\"b".into(),
         };
-        let accept = HeaderValue::from_static("application/json");
-        let response = render(&error, Some(&accept), "id-1");
+        let (_, body) = rendered(&error, "application/json", "id-1");
         assert_eq!(
-            response.body(),
+            body,
             concat!(
                 r#"{"status":404,"error":"unknown_host","#,
                 r#""message":"No application answers for a\"b here.","request_id":"id-1"}"#,
@@ -302,20 +363,9 @@ mod tests {
         let error = ProxyError::UnknownHost {
             host: "<script>alert('x')</script>".into(),
         };
-        let html = HeaderValue::from_static("text/html");
-        let response = render(&error, Some(&html), "\"><img src=x>");
-        let body = std::str::from_utf8(response.body()).unwrap();
+        let (_, body) = rendered(&error, "text/html", "\"><img src=x>");
         assert!(!body.contains("<script"), "{body}");
         assert!(!body.contains("<img"), "{body}");
         assert!(body.contains("&lt;script&gt;"), "{body}");
-        let connect = ProxyError::MethodNotAllowed {
-            method: Method::CONNECT,
-        };
-        assert_eq!(
-            render(&connect, Some(&html), "\n")
-                .headers()
-                .get("x-request-id"),
-            None
-        );
     }
 }

@@ -3,13 +3,13 @@
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
 use super::{access_log::Line, request_id::RequestId};
 use crate::{
     config::Timeouts,
     error::{Fault, ProxyError},
+    http1::{Name, RequestHead},
     session::{Peer, Session},
     snapshot::Route,
     upstream::{Connection, UpstreamId, exchange::Failure},
@@ -17,12 +17,12 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct Record<'a> {
     session: Rc<Session>,
     started: Instant,
-    method: Method,
-    uri: Uri,
-    host: Option<HeaderValue>,
+    head: &'a RequestHead,
+    /// What it is routed by, which a target can name against the Host field.
+    host: Option<&'a [u8]>,
     request_id: RequestId,
     route: Option<Arc<Route>>,
     upstream: Option<UpstreamId>,
@@ -40,20 +40,14 @@ pub(crate) struct Record {
     complete: bool,
 }
 
-impl Record {
-    pub(crate) fn begin(
-        session: &Rc<Session>,
-        method: &Method,
-        uri: &Uri,
-        host: Option<&HeaderValue>,
-    ) -> Box<Self> {
+impl<'a> Record<'a> {
+    pub(crate) fn begin(session: &Rc<Session>, head: &'a RequestHead) -> Self {
         session.begin_request();
-        Box::new(Self {
+        Self {
             session: Rc::clone(session),
             started: Instant::now(),
-            method: method.clone(),
-            uri: uri.clone(),
-            host: host.cloned(),
+            head,
+            host: head.fields.first(Name::Host),
             request_id: session.worker().request_id(),
             route: None,
             upstream: None,
@@ -65,7 +59,7 @@ impl Record {
             status: ProxyError::ClientGone.status().as_u16(),
             error: None,
             complete: false,
-        })
+        }
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -80,9 +74,8 @@ impl Record {
         self.request_id = RequestId::Kept(id.into());
     }
 
-    /// The host that it is routed by, which a target can name against the Host field.
-    pub(crate) fn set_host(&mut self, host: &HeaderValue) {
-        self.host = Some(host.clone());
+    pub(crate) fn set_host(&mut self, host: &'a [u8]) {
+        self.host = Some(host);
     }
 
     pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: UpstreamId) {
@@ -140,9 +133,10 @@ impl Record {
     }
 
     /// The response was cut off after its head; the status is out, so this is for the log alone.
-    pub(crate) fn cut(mut self: Box<Self>, failure: &Failure) {
+    pub(crate) fn cut(mut self, failure: &Failure) {
         self.went_wrong(&match failure {
-            Failure::ClientBody(_) | Failure::ClientTimeout => ProxyError::ClientGone,
+            Failure::ClientBody(_) | Failure::ClientGone => ProxyError::ClientGone,
+            Failure::ClientTimeout => ProxyError::ClientGone,
             Failure::UpstreamTimeout => ProxyError::IdleTimeout {
                 after: self.timeouts().idle,
             },
@@ -158,7 +152,7 @@ impl Record {
     }
 
     /// A tunnel ended otherwise than by both sides closing it.
-    pub(crate) fn tunnel_failed(mut self: Box<Self>, cause: io::Error) {
+    pub(crate) fn tunnel_failed(mut self, cause: io::Error) {
         self.went_wrong(&match cause.kind() {
             io::ErrorKind::TimedOut => ProxyError::IdleTimeout {
                 after: self.timeouts().tunnel_idle,
@@ -183,33 +177,19 @@ impl Record {
     }
 
     /// The last byte is on its way to the client.
-    pub(crate) fn complete(mut self: Box<Self>) {
+    pub(crate) fn complete(mut self) {
         self.complete = true;
     }
 }
 
-/// A connection whose head hyper could not read, and has answered itself where it could.
-pub(crate) fn head_refused(session: &Session, error: &hyper::Error) {
-    let Some(refusal) = ProxyError::of_head(error, session.worker().limits().headers_bytes_max)
-    else {
-        return;
-    };
-    tracing::debug!(client = %session.peer().text, %error, "request head refused");
-    turned_away(session.worker(), session.peer(), &refusal);
-}
-
-/// A connection that took too long over a head.
-pub(crate) fn head_timed_out(session: &Session) {
-    let after = session.worker().limits().header_read;
-    turned_away(
-        session.worker(),
-        session.peer(),
-        &ProxyError::HeaderTimeout { after },
-    );
-}
-
 /// The line of a request that was never read.
-pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
+pub(crate) fn turned_away(
+    worker: &Worker,
+    peer: &Peer,
+    request_id: &RequestId,
+    error: &ProxyError,
+) {
+    tracing::debug!(client = %peer.text, request_id = request_id.as_str(), %error, "turned away");
     worker.log(|log| {
         log.push(&Line {
             tenant: None,
@@ -225,13 +205,13 @@ pub(crate) fn turned_away(worker: &Worker, peer: &Peer, error: &ProxyError) {
             attempts: 0,
             held: None,
             client: &peer.text,
-            request_id: None,
+            request_id: Some(request_id.as_str()),
             error: Some(error.label()),
         });
     });
 }
 
-impl Drop for Record {
+impl Drop for Record<'_> {
     fn drop(&mut self) {
         if !self.complete && self.error.is_none() {
             self.went_wrong(
@@ -250,9 +230,9 @@ impl Drop for Record {
         self.session.worker().log(|log| {
             log.push(&Line {
                 tenant: self.route.as_ref().map(|route| &*route.tenant),
-                host: self.host.as_ref().map(HeaderValue::as_bytes),
-                method: Some(self.method.as_str()),
-                path: Some(target(&self.uri)),
+                host: self.host,
+                method: Some(self.head.method.as_str()),
+                path: Some(target(self.head.target())),
                 status: self.status,
                 bytes_in,
                 bytes_out,
@@ -270,10 +250,9 @@ impl Drop for Record {
 }
 
 /// The target as the client sent it, as far as it names something of the host.
-fn target(uri: &Uri) -> &str {
-    match (uri.path_and_query(), uri.authority()) {
-        (Some(target), _) => target.as_str(),
-        (None, Some(authority)) => authority.as_str(),
-        (None, None) => "",
-    }
+fn target(target: &str) -> &str {
+    let authority = target.split_once("://").map(|(_, rest)| rest);
+    authority.map_or(target, |rest| {
+        rest.find('/').map_or("/", |path| &rest[path..])
+    })
 }

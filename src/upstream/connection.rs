@@ -1,93 +1,101 @@
-//! One connection to an app: its socket and the bytes that wait on either side of it.
+//! One connection to an app: what it is a connection to, and how much of a request has left on it.
 
 use std::{
-    io::{self, IoSlice},
-    pin::Pin,
+    io,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncWrite;
-
-use super::dial::Verified;
-use crate::stream::Stream;
-
-/// Enough for nearly every response head, and for the whole of a small response.
-const HEAD_READ_BYTES: usize = 8 * 1024;
-/// Small buffers nearly double what a large body costs.
-const BODY_READ_BYTES: usize = 64 * 1024;
+use super::{
+    dial::Verified,
+    endpoint::{Claim, Endpoint},
+};
+use crate::wire::{Sent, Wire};
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(super) stream: Stream,
-    /// What has been read and not yet been understood.
-    pub(super) input: BytesMut,
-    /// Heads and chunk framing on their way out; `sent` bytes of it are gone.
-    output: Vec<u8>,
-    sent: usize,
+    pub(crate) wire: Wire,
     /// Bytes that this request has put on the wire, body included.
     written: u64,
+    /// As the access log has it.
     endpoint: Rc<str>,
-    /// Which of the upstream's origins this is.
-    origin: usize,
-    /// The upstream's epoch when it was dialled.
-    pub(super) epoch: u64,
-    /// The tick at which it came to the pool for the first time.
-    pub(super) pooled_since: Option<u64>,
+    /// On the endpoint, counted while a request has this connection.
+    claim: Claim,
+    /// For how many ticks it was idle before the request at hand, if it comes from the pool.
+    idled: Option<u64>,
 }
 
 impl Connection {
-    /// Over a connection that is known to belong to the origin: there is no other way to make one.
-    pub(super) fn new(verified: Verified, origin: usize, epoch: u64) -> Self {
+    /// Over a connection that is known to belong to the origin: there is no other way to make one. It counts as a request
+    /// in flight from now on, until it is given back or dropped.
+    pub(super) fn lent(verified: Verified) -> Self {
         let (stream, endpoint) = verified.into_parts();
-        Self {
-            stream,
-            input: BytesMut::new(),
-            output: Vec::with_capacity(1024),
-            sent: 0,
+        let mut connection = Self {
+            wire: Wire::new(stream),
             written: 0,
-            endpoint: endpoint.into(),
-            origin,
-            epoch,
-            pooled_since: None,
+            endpoint: endpoint.text().into(),
+            claim: Claim::new(endpoint),
+            idled: None,
+        };
+        connection.lend();
+        connection
+    }
+
+    /// A request has it from now on.
+    pub(super) fn lend(&mut self) {
+        self.claim.begin();
+    }
+
+    /// The same, after it was idle for so many ticks.
+    pub(super) fn lend_again(&mut self, idled: u64) {
+        self.idled = Some(idled);
+        self.lend();
+    }
+
+    /// No request has it any more, and it was good to the last.
+    pub(super) fn give_back(&mut self) {
+        self.claim.end();
+        if let Some(idled) = self.idled.take() {
+            self.claim.endpoint().has_survived(idled);
         }
+    }
+
+    /// It was closed by the app, without a word.
+    pub(super) fn was_dead(&self) {
+        if let Some(idled) = self.idled {
+            self.claim.endpoint().has_not_survived(idled);
+        }
+    }
+
+    /// Whether one that was idle for so many ticks has ever been good. One tick may be no time at all.
+    pub(super) fn may_survive(&self, idle: u64) -> bool {
+        idle <= self.claim.endpoint().survived().max(1)
+    }
+
+    /// Whether another request may have it, as far as its endpoint goes.
+    pub(super) fn is_lendable(&self) -> bool {
+        self.claim.endpoint().is_usable()
+    }
+
+    pub(super) fn is_to(&self, endpoint: &Arc<Endpoint>) -> bool {
+        Arc::ptr_eq(self.claim.endpoint(), endpoint)
     }
 
     pub(crate) fn endpoint(&self) -> &Rc<str> {
         &self.endpoint
     }
 
+    /// Which of the upstream's origins this is.
     pub(crate) fn origin(&self) -> usize {
-        self.origin
+        self.claim.endpoint().origin()
     }
 
     /// An empty buffer to write the next request's head to.
     pub(crate) fn head_buffer(&mut self) -> &mut Vec<u8> {
         self.written = 0;
-        self.output.clear();
-        self.sent = 0;
-        &mut self.output
-    }
-
-    /// Where chunk framing is added, behind what hasn't been sent yet.
-    pub(super) fn framing(&mut self) -> &mut Vec<u8> {
-        if self.sent == self.output.len() {
-            self.output.clear();
-            self.sent = 0;
-        }
-        &mut self.output
-    }
-
-    /// The exchange is over: holds no more than an idle connection needs.
-    pub(super) fn rest(&mut self) {
-        if self.input.capacity() > HEAD_READ_BYTES {
-            self.input = BytesMut::new();
-        }
-    }
-
-    pub(super) fn is_flushed(&self) -> bool {
-        self.sent == self.output.len()
+        self.wire.forget_output();
+        self.wire.output()
     }
 
     /// How many bytes of the request at hand have left; while it is none, the app can't know of the request.
@@ -95,51 +103,15 @@ impl Connection {
         self.written
     }
 
-    /// Writes out what stands in `output`, then `data`, in as few system calls as the socket takes.
+    /// See [`Wire::poll_send`].
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        data: &mut Bytes,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            let framing = &self.output[self.sent..];
-            let stream = Pin::new(&mut self.stream);
-            let written = match (framing.is_empty(), data.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(())),
-                (false, true) => ready!(stream.poll_write(cx, framing))?,
-                (true, false) => ready!(stream.poll_write(cx, data))?,
-                (false, false) => ready!(
-                    stream.poll_write_vectored(cx, &[IoSlice::new(framing), IoSlice::new(data)])
-                )?,
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let of_framing = written.min(framing.len());
-            self.sent += of_framing;
-            self.written += written as u64;
-            data.advance(written - of_framing);
-        }
-    }
-
-    /// Reads what there is; zero bytes mean that the app closed.
-    pub(super) fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.poll_read(cx, HEAD_READ_BYTES)
-    }
-
-    pub(super) fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.poll_read(cx, BODY_READ_BYTES)
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < 1024 {
-            self.input.reserve(bytes);
-        }
-        tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
-    }
-
-    /// The socket of a connection that has been upgraded, and what was read beyond the head.
-    pub(crate) fn into_stream(self) -> (Stream, Bytes) {
-        (self.stream, self.input.freeze())
+        data: &[u8],
+        tail: &[u8],
+    ) -> Poll<io::Result<Sent>> {
+        let sent = ready!(self.wire.poll_send(cx, data, tail))?;
+        self.written += sent.bytes as u64;
+        Poll::Ready(Ok(sent))
     }
 }

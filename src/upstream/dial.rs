@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    health::Health,
+    endpoint::{Endpoint, Endpoints},
     resolve::{Age, Resolver, Unresolved},
 };
 use crate::{config::Origin, stream::Stream};
@@ -41,15 +41,15 @@ const DIALS_MAX: usize = 4;
 /// How often one request starts over because the address was another's by the time that the connection stood.
 const MOVES_MAX: usize = 16;
 
-/// A connection to an address that belonged to the origin when it already stood. Only [`dial`] makes one.
+/// A connection to an address that belonged to the origin when it already stood. Only a [`Dial`] makes one.
 #[derive(Debug)]
 pub(super) struct Verified {
     stream: Stream,
-    endpoint: String,
+    endpoint: Arc<Endpoint>,
 }
 
 impl Verified {
-    pub(super) fn into_parts(self) -> (Stream, String) {
+    pub(super) fn into_parts(self) -> (Stream, Arc<Endpoint>) {
         (self.stream, self.endpoint)
     }
 }
@@ -63,6 +63,8 @@ pub(crate) enum DialError {
     Unreachable { endpoint: String, error: io::Error },
     /// Whenever a connection stood, its address was no longer the name's.
     Moved { name: Arc<str> },
+    /// There are addresses, and the health checks of all of them fail.
+    Out { origin: String },
 }
 
 impl fmt::Display for DialError {
@@ -71,86 +73,89 @@ impl fmt::Display for DialError {
             Self::Unresolved { name, error } => write!(f, "{name}: {error}"),
             Self::Unreachable { endpoint, error } => write!(f, "{endpoint}: {error}"),
             Self::Moved { name } => write!(f, "{name}: its address keeps changing"),
+            Self::Out { origin } => write!(f, "{origin}: its health checks fail"),
         }
     }
 }
 
-/// A connection to an origin. `turn` spreads dials over the addresses of its name; `verify` is off only for names whose
-/// answers rotate.
-pub(super) async fn dial(
-    origin: &Origin,
-    turn: usize,
-    verify: bool,
-    resolver: &Resolver,
-    health: &Health,
-) -> Result<Verified, DialError> {
-    let (name, port) = match origin {
-        Origin::Unix(path) => return dial_unix(path).await,
-        Origin::Http { host, port } => (host, *port),
-    };
-    let mut age = Age::Recent;
-    let target = Target {
-        name,
-        verify: verify && name.parse::<IpAddr>().is_err(),
-        resolver,
-        health,
-    };
-    for _ in 0..MOVES_MAX {
-        let found = resolver.resolve(name, age).await;
-        let found = found.map_err(|error| unresolved(name, error))?;
-        let mut addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        addresses.rotate_left(turn % found.len().max(1));
-        health.sort(&mut addresses, Instant::now());
-        addresses.truncate(DIALS_MAX);
-        match target.race(&addresses).await {
-            Err(DialError::Moved { .. }) => age = Age::FromNow,
-            dialled => return dialled,
-        }
-    }
-    Err(DialError::Moved {
-        name: Arc::clone(name),
-    })
-}
-
-/// A path names one place and no other.
-async fn dial_unix(path: &Path) -> Result<Verified, DialError> {
-    let endpoint = format!("unix:{}", path.display());
-    match UnixStream::connect(path).await {
-        Ok(stream) => Ok(Verified {
-            stream: Stream::Unix(stream),
-            endpoint,
-        }),
-        Err(error) => Err(DialError::Unreachable { endpoint, error }),
-    }
-}
-
-/// The name that is dialled, and how to ask for it.
+/// One origin of an upstream, and how to get a connection to it.
 #[derive(Debug, Clone, Copy)]
-struct Target<'a> {
-    name: &'a Arc<str>,
-    verify: bool,
-    resolver: &'a Resolver,
-    health: &'a Health,
+pub(super) struct Dial<'a> {
+    pub(super) origin: &'a Origin,
+    /// Of the origin, among those of its upstream.
+    pub(super) index: usize,
+    /// Those of the upstream; what look-ups find is kept there.
+    pub(super) endpoints: &'a Endpoints,
+    /// Off only for names whose answers rotate.
+    pub(super) verify: bool,
+    pub(super) resolver: &'a Resolver,
 }
 
-/// A connection that stands, to an address that the name had some time ago. Nothing can be sent on it.
-#[derive(Debug)]
-struct Standing {
-    stream: TcpStream,
-    address: SocketAddr,
-}
+impl Dial<'_> {
+    /// A connection to any of the origin's endpoints that is not out: to `preferred` rather than to another, and to one
+    /// that failed lately last. `turn` spreads dials over those that are all the same.
+    pub(super) async fn any(
+        self,
+        preferred: Option<&Endpoint>,
+        turn: usize,
+    ) -> Result<Verified, DialError> {
+        let mut age = Age::Recent;
+        let mut failure = None;
+        for _ in 0..MOVES_MAX {
+            let found = self.look_up(age).await;
+            let mut endpoints = found.map_err(|error| unresolved(&self.name(), error))?;
+            endpoints.retain(|endpoint| !endpoint.is_out());
+            if endpoints.is_empty() {
+                return Err(DialError::Out {
+                    origin: self.origin.to_string(),
+                });
+            }
+            let count = endpoints.len();
+            endpoints.rotate_left(turn % count);
+            let is_other = |endpoint: &Arc<Endpoint>| {
+                preferred.is_none_or(|preferred| !std::ptr::eq(preferred, &**endpoint))
+            };
+            endpoints.sort_by_key(|endpoint| (is_other(endpoint), endpoint.is_aside()));
+            endpoints.truncate(DIALS_MAX);
+            match self.race(&endpoints).await {
+                Err(moved @ DialError::Moved { .. }) => {
+                    age = Age::FromNow;
+                    failure = Some(moved);
+                }
+                dialled => return dialled,
+            }
+        }
+        Err(failure.unwrap_or_else(|| self.moved()))
+    }
 
-impl Target<'_> {
-    /// Dials one address after the other, each with a head start on the next; the first that is verified wins, and
+    /// A connection to this endpoint and no other, even if it is out.
+    pub(super) async fn one(self, endpoint: &Arc<Endpoint>) -> Result<Verified, DialError> {
+        self.race(std::slice::from_ref(endpoint)).await
+    }
+
+    /// The endpoints that the origin has now.
+    pub(super) async fn look_up(self, age: Age) -> Result<Vec<Arc<Endpoint>>, Unresolved> {
+        match self.origin {
+            Origin::Http { host, port } => {
+                let found = self.resolver.resolve(host, age).await?;
+                let found = found.iter().map(|ip| SocketAddr::new(*ip, *port));
+                let found: Vec<_> = found.collect();
+                Ok(self.endpoints.found(self.index, &found))
+            }
+            Origin::Unix(_) => Ok(self.endpoints.unix(self.index, self.origin.to_string())),
+        }
+    }
+
+    /// Dials one endpoint after the other, each with a head start on the next; the first that is verified wins, and
     /// the others are dropped.
-    async fn race(self, addresses: &[SocketAddr]) -> Result<Verified, DialError> {
-        let mut later = addresses.iter();
+    async fn race(self, endpoints: &[Arc<Endpoint>]) -> Result<Verified, DialError> {
+        let mut later = endpoints.iter();
         let mut dials = FuturesUnordered::new();
-        let mut overtaken = Vec::new();
+        let mut overtaken: &[Arc<Endpoint>] = &[];
         let mut failure = None;
         loop {
             match later.next() {
-                Some(address) => dials.push(self.reach(*address)),
+                Some(endpoint) => dials.push(self.reach(endpoint)),
                 None if dials.is_empty() => break,
                 None => {}
             }
@@ -160,64 +165,121 @@ impl Target<'_> {
                 () = time::sleep(STAGGER), if more => None,
             };
             match ended {
-                Some((address, Ok(verified))) => {
-                    self.health.succeeded(address);
-                    for slow in overtaken.into_iter().filter(|slow| *slow != address) {
-                        self.health.failed(slow, Instant::now());
+                Some((endpoint, Ok(verified))) => {
+                    endpoint.succeeded();
+                    let slow = overtaken.iter().filter(|slow| !Arc::ptr_eq(slow, endpoint));
+                    for slow in slow {
+                        slow.failed("no answer to a dial, and another answered", Instant::now());
                     }
                     return Ok(verified);
                 }
                 // Its successor has an address that nobody has dialled yet.
                 Some((_, Err(moved @ DialError::Moved { .. }))) => return Err(moved),
-                Some((address, Err(error))) => {
-                    self.health.failed(address, Instant::now());
+                Some((endpoint, Err(error))) => {
+                    endpoint.failed(&error.to_string(), Instant::now());
                     failure = Some(error);
                 }
-                None => overtaken = addresses[..addresses.len() - later.as_slice().len()].to_vec(),
+                None => overtaken = &endpoints[..endpoints.len() - later.as_slice().len()],
             }
         }
-        Err(failure.unwrap_or_else(|| DialError::Moved {
-            name: Arc::clone(self.name),
-        }))
+        Err(failure.unwrap_or_else(|| self.moved()))
     }
 
-    async fn reach(self, address: SocketAddr) -> (SocketAddr, Result<Verified, DialError>) {
-        let reached = match self.connect(address).await {
-            Ok(standing) => self.verify(standing).await,
-            Err(error) => Err(error),
+    async fn reach(
+        self,
+        endpoint: &Arc<Endpoint>,
+    ) -> (&Arc<Endpoint>, Result<Verified, DialError>) {
+        let reached = match (self.origin, endpoint.address()) {
+            (Origin::Http { host, .. }, Some(address)) => {
+                let target = Target {
+                    name: host,
+                    address,
+                    endpoint,
+                    verify: self.verify && host.parse::<IpAddr>().is_err(),
+                    resolver: self.resolver,
+                };
+                match target.connect().await {
+                    Ok(standing) => target.verify(standing).await,
+                    Err(error) => Err(error),
+                }
+            }
+            (Origin::Unix(path), _) => dial_unix(path, endpoint).await,
+            // An endpoint of a name has an address.
+            (Origin::Http { .. }, None) => Err(self.moved()),
         };
-        (address, reached)
+        (endpoint, reached)
     }
 
+    fn name(self) -> Arc<str> {
+        match self.origin {
+            Origin::Http { host, .. } => Arc::clone(host),
+            Origin::Unix(_) => self.origin.to_string().into(),
+        }
+    }
+
+    fn moved(self) -> DialError {
+        DialError::Moved { name: self.name() }
+    }
+}
+
+/// A path names one place and no other.
+async fn dial_unix(path: &Path, endpoint: &Arc<Endpoint>) -> Result<Verified, DialError> {
+    match UnixStream::connect(path).await {
+        Ok(stream) => Ok(Verified {
+            stream: Stream::Unix(stream),
+            endpoint: Arc::clone(endpoint),
+        }),
+        Err(error) => Err(DialError::Unreachable {
+            endpoint: endpoint.text().to_owned(),
+            error,
+        }),
+    }
+}
+
+/// An address of a name, and how to ask whether it still is one.
+#[derive(Debug, Clone, Copy)]
+struct Target<'a> {
+    name: &'a Arc<str>,
+    address: SocketAddr,
+    endpoint: &'a Arc<Endpoint>,
+    verify: bool,
+    resolver: &'a Resolver,
+}
+
+/// A connection that stands, to an address that the name had some time ago. Nothing can be sent on it.
+#[derive(Debug)]
+struct Standing(TcpStream);
+
+impl Target<'_> {
     /// Dials, and gives up as soon as the name has lost the address: nobody shall wait for a SYN to be sent again to
     /// a container that is gone.
-    async fn connect(self, address: SocketAddr) -> Result<Standing, DialError> {
-        let mut connect = pin!(connect_insistently(address));
-        let mut doubt = pin!(self.lost(address));
+    async fn connect(self) -> Result<Standing, DialError> {
+        let mut connect = pin!(connect_insistently(self.address));
+        let mut doubt = pin!(self.lost());
         let stream = tokio::select! {
             biased;
             stream = &mut connect => stream,
             lost = &mut doubt => return Err(lost),
         };
         let unreachable = |error| DialError::Unreachable {
-            endpoint: address.to_string(),
+            endpoint: self.endpoint.text().to_owned(),
             error,
         };
         let stream = stream.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        Ok(Standing { stream, address })
+        Ok(Standing(stream))
     }
 
     /// Resolves when the name doesn't have the address any more.
-    async fn lost(self, address: SocketAddr) -> DialError {
+    async fn lost(self) -> DialError {
         if !self.verify {
             return pending().await;
         }
         loop {
             time::sleep(DOUBT).await;
             match self.resolver.resolve(self.name, Age::FromNow).await {
-                Ok(addresses) if addresses.contains(&address.ip()) => {}
-                Ok(_) => return self.moved(address),
+                Ok(addresses) if addresses.contains(&self.address.ip()) => {}
+                Ok(_) => return self.moved(),
                 Err(error) => return unresolved(self.name, error),
             }
         }
@@ -225,23 +287,22 @@ impl Target<'_> {
 
     /// The check. If the name has the address now, while the connection stands, then it was accepted by the name's own
     /// container, or by one that has died since, and with it the connection.
-    async fn verify(self, standing: Standing) -> Result<Verified, DialError> {
-        let Standing { stream, address } = standing;
+    async fn verify(self, Standing(stream): Standing) -> Result<Verified, DialError> {
         if self.verify {
             let addresses = self.resolver.resolve(self.name, Age::FromNow).await;
             let addresses = addresses.map_err(|error| unresolved(self.name, error))?;
-            if !addresses.contains(&address.ip()) {
-                return Err(self.moved(address));
+            if !addresses.contains(&self.address.ip()) {
+                return Err(self.moved());
             }
         }
         Ok(Verified {
             stream: Stream::Tcp(stream),
-            endpoint: address.to_string(),
+            endpoint: Arc::clone(self.endpoint),
         })
     }
 
-    fn moved(self, address: SocketAddr) -> DialError {
-        tracing::info!(name = %self.name, %address, "dial dropped: the address has moved");
+    fn moved(self) -> DialError {
+        tracing::info!(name = %self.name, address = %self.address, "dial dropped: the address has moved");
         DialError::Moved {
             name: Arc::clone(self.name),
         }

@@ -1,27 +1,33 @@
-//! One request and its response over one connection, both bodies flowing at once.
+//! One request and one response over one connection, both bodies flowing at once.
 //!
 //! It is polled inline by the task of the client's connection, so it costs no task and no channel. It reports what
 //! happened and how far things had got; whether to try again is decided by `forward`.
 
 use std::{
     fmt, io,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
-use http_body::Frame;
+use http::StatusCode;
 
 use super::{
     Connection,
-    http1::{BodyDecoder, Decoded, InvalidBody, InvalidHead, ResponseHead, response},
+    download::{Download, DownloadError},
     upload::{Upload, UploadError},
 };
-use crate::{config::Timeouts, session::Session};
+use crate::{
+    client::Client,
+    config::Timeouts,
+    headers::{self, BodyLength},
+    http1::{InvalidBody, InvalidHead, RequestHead, ResponseHead, buffer::SMALL_BYTES},
+    request::listed,
+};
 
 /// Interim responses of one exchange that are taken before the app is thought to be broken.
 const INTERIM_MAX: u32 = 16;
+/// Interim responses wait for a client that doesn't read, up to this; more are dropped.
+const INTERIM_BYTES_MAX: usize = 64 * 1024;
 /// A client that asked for 100 Continue gets to send its body after this even if the app doesn't answer: apps of
 /// HTTP/1.0 never will (RFC 9110 §10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -33,16 +39,17 @@ pub(crate) struct Exchange {
     /// Whether any of the request's body was taken from the client; then it can't be taken again.
     pulled: bool,
     timeouts: Timeouts,
+    /// The response's, once it is there.
+    pub(crate) head: Box<ResponseHead>,
     /// Whether a byte of an answer has been seen.
     answered: bool,
-    /// Whether the final head has been seen.
-    in_body: bool,
     interim: u32,
-    /// What went wrong with the upload and hasn't been told yet.
-    failed: Option<Failure>,
-    /// Where in the response's body we are, once its head is known.
-    download: BodyDecoder,
-    reusable: bool,
+    /// Whether the client has been told to send its body.
+    continued: bool,
+    /// The response's body, once its head has been seen.
+    download: Option<Download>,
+    /// Whether the app has read all that it was sent.
+    taken: bool,
 }
 
 /// What ended an exchange early.
@@ -57,10 +64,11 @@ pub(crate) enum Failure {
     TooManyInterim,
     /// The app didn't answer, or sent nothing more.
     UpstreamTimeout,
-    /// The client stopped sending its body.
+    /// The client stopped sending its body, or taking its response.
     ClientTimeout,
-    /// The client's body was cut off or was not valid.
-    ClientBody(hyper::Error),
+    /// The client's body was not valid.
+    ClientBody(InvalidBody),
+    ClientGone,
 }
 
 impl fmt::Display for Failure {
@@ -68,12 +76,22 @@ impl fmt::Display for Failure {
         match self {
             Self::Closed(error) => error.fmt(f),
             Self::InvalidHead(error) => error.fmt(f),
-            Self::InvalidBody(error) => error.fmt(f),
+            Self::InvalidBody(error) | Self::ClientBody(error) => error.fmt(f),
             Self::UnaskedUpgrade => f.write_str("101 without an upgrade being asked for"),
             Self::TooManyInterim => f.write_str("interim responses without end"),
             Self::UpstreamTimeout => f.write_str("the app stood still"),
             Self::ClientTimeout => f.write_str("the client stood still"),
-            Self::ClientBody(error) => error.fmt(f),
+            Self::ClientGone => f.write_str("the client left"),
+        }
+    }
+}
+
+impl From<DownloadError> for Failure {
+    fn from(error: DownloadError) -> Self {
+        match error {
+            DownloadError::ClientGone => Self::ClientGone,
+            DownloadError::Invalid(error) => Self::InvalidBody(error),
+            DownloadError::Upstream(error) => Self::Closed(error),
         }
     }
 }
@@ -84,146 +102,108 @@ impl Exchange {
         mut connection: Connection,
         mut upload: Option<Upload>,
         timeouts: Timeouts,
-        session: &Session,
+        client: &Client,
     ) -> Self {
         if let Some(upload) = &mut upload {
-            upload.restart(connection.framing());
+            upload.restart(connection.wire.output());
         }
         let exchange = Self {
             pulled: upload.as_ref().is_some_and(Upload::is_pulled),
             connection,
             upload,
             timeouts,
+            head: client.session().worker().spare_response(),
             answered: false,
-            in_body: false,
             interim: 0,
-            failed: None,
-            download: BodyDecoder::Empty,
-            reusable: false,
+            continued: false,
+            download: None,
+            taken: true,
         };
-        session.deadline().set(exchange.patience());
+        client.session().deadline().set(exchange.patience());
         exchange
     }
 
-    /// The final response's head; the body follows by [`Self::poll_body`]. `headers` are the request's, whose map is
-    /// used again: once the app has begun to answer they aren't needed any more.
+    /// Ready once the final response's head stands in `head`; the body follows by [`Self::poll_relay`].
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        session: &Session,
-        method: &Method,
-        upgrade_asked: bool,
-        headers: &mut HeaderMap,
-    ) -> Poll<Result<ResponseHead, Failure>> {
-        self.poll_upload(cx, session)?;
+        client: &mut Client,
+        request: &RequestHead,
+        upgrade: Option<&[u8]>,
+    ) -> Poll<Result<(), Failure>> {
         loop {
-            if !self.connection.input.is_empty() {
-                let parsed = response::parse(&mut self.connection.input, method, headers);
-                match parsed.map_err(Failure::InvalidHead)? {
-                    Some(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                        let proper = upgrade_asked && head.upgrade.is_some();
-                        return Poll::Ready(if proper {
-                            Ok(head)
-                        } else {
-                            Err(Failure::UnaskedUpgrade)
-                        });
-                    }
-                    Some(head) if head.status.is_informational() => {
-                        self.interim(head.status, session)?;
-                        *headers = head.headers;
-                        headers.clear();
-                        self.poll_upload(cx, session)?;
-                        continue;
-                    }
-                    Some(head) => {
-                        self.download = head.body.clone();
-                        self.reusable = head.keep_alive;
-                        self.in_body = true;
-                        session.deadline().set(self.patience());
-                        return Poll::Ready(Ok(head));
-                    }
-                    None => {}
-                }
+            self.poll_client(cx, client)?;
+            // Interim responses; that the client doesn't take them yet is no reason not to go on.
+            if let Poll::Ready(Err(_)) = client.poll_flush(cx) {
+                return Poll::Ready(Err(Failure::ClientGone));
             }
-            match self.connection.poll_read_head(cx) {
+            if let Some(status) = self.parse(request)? {
+                match status {
+                    StatusCode::SWITCHING_PROTOCOLS => {
+                        let asked = self.switches_to(upgrade);
+                        return Poll::Ready(asked.then_some(()).ok_or(Failure::UnaskedUpgrade));
+                    }
+                    status if status.is_informational() => self.interim(request, client)?,
+                    _ => return Poll::Ready(Ok(())),
+                }
+                continue;
+            }
+            match self.connection.wire.poll_fill(cx, SMALL_BYTES) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into())));
                 }
-                Poll::Ready(Ok(_)) if !self.answered => {
-                    self.answered = true;
-                    headers.clear();
-                }
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(_)) => self.answered = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Closed(error))),
-                Poll::Pending if !session.deadline().passed() => return Poll::Pending,
-                Poll::Pending => {
-                    self.time_out(session)?;
-                    // The client may send its body now, without having been told to by the app.
-                    self.poll_upload(cx, session)?;
-                }
+                Poll::Pending if !client.session().deadline().passed() => return Poll::Pending,
+                // Perhaps the client may send its body now, without having been told to by the app.
+                Poll::Pending => self.time_out(client)?,
             }
         }
     }
 
-    /// Sends what can be sent of the request while nobody asks for the response; ready once nothing is left to send. What
-    /// goes wrong is told to the one who asks for the response next.
-    pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<()> {
-        match self.poll_upload(cx, session) {
-            Ok(()) if self.upload.is_some() => Poll::Pending,
-            Ok(()) => Poll::Ready(()),
-            Err(failure) => {
-                self.failed = Some(failure);
-                Poll::Ready(())
-            }
-        }
+    /// Whether a 101 is to one of the protocols that were asked for (RFC 9110 §7.8).
+    fn switches_to(&self, asked: Option<&[u8]>) -> bool {
+        let mut asked = asked.into_iter().flat_map(listed);
+        let taken = self.head.upgrade();
+        taken.is_some_and(|taken| asked.any(|asked| asked.eq_ignore_ascii_case(taken)))
     }
 
-    /// The next piece of the response's body.
-    pub(crate) fn poll_body(
+    /// The status of the next head, if it is there.
+    fn parse(&mut self, request: &RequestHead) -> Result<Option<StatusCode>, Failure> {
+        let input = &mut self.connection.wire.input;
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let parsed = self.head.parse(input.bytes(), &request.method);
+        let length = parsed.map_err(Failure::InvalidHead)?;
+        Ok(length.map(|length| {
+            input.consume(length);
+            self.head.status
+        }))
+    }
+
+    /// The client is told where its response's body ends by `body`; its head stands in the client's output.
+    pub(crate) fn begin_relay(&mut self, body: BodyLength) {
+        let chunked = body == BodyLength::Chunked;
+        self.download = Some(Download::new(self.head.body.clone(), chunked));
+    }
+
+    /// Ready once the app has nothing more to do with the response: what is left of it waits for the client to take it.
+    pub(crate) fn poll_relay(
         &mut self,
         cx: &mut Context<'_>,
-        session: &Session,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        if let Some(failure) = self.failed.take() {
-            return Poll::Ready(Some(Err(failure)));
+        client: &mut Client,
+    ) -> Poll<Result<(), Failure>> {
+        self.poll_client(cx, client)?;
+        if let Some(download) = &mut self.download
+            && let Poll::Ready(ended) = download.poll(cx, &mut self.connection, client)
+        {
+            return Poll::Ready(ended.map_err(Failure::from));
         }
-        if let Err(failure) = self.poll_upload(cx, session) {
-            return Poll::Ready(Some(Err(failure)));
+        if client.session().deadline().passed() {
+            return Poll::Ready(Err(self.stalled(client)));
         }
-        loop {
-            match self.download.decode(&mut self.connection.input) {
-                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Decoded::Trailers(trailers)) => {
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Ok(Decoded::End) => return Poll::Ready(None),
-                Ok(Decoded::More) => {}
-                Err(error) => return Poll::Ready(Some(Err(Failure::InvalidBody(error)))),
-            }
-            match self.connection.poll_read_body(cx) {
-                Poll::Ready(Ok(0)) => {
-                    self.reusable = false;
-                    let end = self.download.closed();
-                    return Poll::Ready(end.err().map(|error| Err(Failure::InvalidBody(error))));
-                }
-                Poll::Ready(Ok(_)) => session.deadline().set(self.timeouts.idle),
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(Failure::Closed(error)))),
-                Poll::Pending if session.deadline().passed() => {
-                    return Poll::Ready(Some(Err(self.stalled())));
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    /// Whether the response's body has been read to its end.
-    pub(crate) fn is_end(&self) -> bool {
-        self.download.is_end()
-    }
-
-    /// Bytes of the response's body that are still to come, where that is known.
-    pub(crate) fn remaining(&self) -> Option<u64> {
-        self.download.remaining()
+        Poll::Pending
     }
 
     /// Whether the app may have seen any of the request.
@@ -231,27 +211,43 @@ impl Exchange {
         self.connection.written() > 0
     }
 
+    /// The connection was closed without a word of an answer.
+    pub(crate) fn was_dead(&self) {
+        if !self.answered {
+            self.connection.was_dead();
+        }
+    }
+
     /// Whether the app has said anything.
     pub(crate) fn has_answer(&self) -> bool {
         self.answered
     }
 
-    /// The connection, of which this exchange is given up or which has been upgraded, and what wasn't sent of the body.
-    pub(crate) fn into_parts(self) -> (Connection, Option<Upload>) {
-        (self.connection, self.upload)
+    /// The connection, which this exchange has given up or upgraded.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// What wasn't sent of the body. The connection is closed.
+    pub(crate) fn into_upload(self) -> Option<Upload> {
+        self.upload
     }
 
     /// The connection, if both messages ended exactly where they should have, so that another request may follow.
-    pub(crate) fn finish(self) -> Option<Connection> {
-        let exact = self.reusable
-            && self.failed.is_none()
-            && self.download.is_end()
+    pub(crate) fn finish(self, client: &Client) -> Option<Connection> {
+        let ended = self
+            .download
+            .is_some_and(|download| download.ended_exactly());
+        let exact = ended
+            && self.head.keep_alive
+            && self.taken
             && self.upload.is_none()
-            && self.connection.input.is_empty()
-            && self.connection.is_flushed();
+            && self.connection.wire.input.is_empty()
+            && self.connection.wire.is_flushed();
+        client.session().worker().keep_response(self.head);
         exact.then(|| {
             let mut connection = self.connection;
-            connection.rest();
+            connection.wire.rest();
             connection
         })
     }
@@ -266,37 +262,46 @@ impl Exchange {
         self.upload.is_some()
     }
 
+    /// Whether the client waits to be told to send its body.
+    pub(crate) fn upload_waits(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::waits)
+    }
+
+    /// Minds the client: sends on what it sends, and notices if it has left.
+    fn poll_client(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Result<(), Failure> {
+        let sends = self.upload.as_ref().is_some_and(Upload::reads);
+        if !sends && client.poll_gone(cx).is_ready() {
+            return Err(Failure::ClientGone);
+        }
+        self.poll_upload(cx, client)
+    }
+
     /// Sends what can be sent of the request now. That it can't all be sent is not a failure, and neither is an app
     /// that has stopped reading: it may have answered already.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Failure> {
+    fn poll_upload(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Result<(), Failure> {
         let before = self.connection.written();
         let sent = match &mut self.upload {
             Some(upload) => {
-                let sent = upload.poll(cx, &mut self.connection, session);
+                let sent = upload.poll(cx, &mut self.connection, client);
                 self.pulled |= upload.is_pulled();
                 sent
             }
-            None if self.connection.is_flushed() => return Ok(()),
-            None => self
-                .connection
-                .poll_send(cx, &mut Bytes::new())
-                .map_err(UploadError::Upstream),
+            None => self.poll_rest(cx),
         };
+        let deadline = client.session().deadline();
         match sent {
-            Poll::Ready(Ok(())) => {
-                self.upload = None;
-                session.deadline().set(self.patience());
-            }
-            Poll::Pending if self.connection.written() > before => {
-                session.deadline().set(self.patience());
-            }
+            Poll::Ready(Ok(())) if self.upload.take().is_some() => deadline.set(self.patience()),
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending if self.connection.written() > before => deadline.set(self.patience()),
             Poll::Pending => {}
             Poll::Ready(Err(UploadError::Client(error))) => return Err(Failure::ClientBody(error)),
+            Poll::Ready(Err(UploadError::ClientGone)) => return Err(Failure::ClientGone),
             Poll::Ready(Err(UploadError::Upstream(error))) if self.connection.written() == 0 => {
                 return Err(Failure::Closed(error));
             }
             Poll::Ready(Err(UploadError::Upstream(_))) => {
-                self.reusable = false;
+                self.taken = false;
+                self.connection.wire.forget_output();
                 if let Some(upload) = &mut self.upload {
                     upload.abandon();
                 }
@@ -305,48 +310,77 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes an interim response. Only 100 has a meaning here; hyper can't relay the others.
-    fn interim(&mut self, status: StatusCode, session: &Session) -> Result<(), Failure> {
+    /// Sends the rest of a head that no body follows.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        while !self.connection.wire.is_flushed() {
+            ready!(self.connection.poll_send(cx, &[], &[])).map_err(UploadError::Upstream)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes an interim response: 100 if the client waits for it, any other for whoever knows what it is
+    /// (RFC 9110 §15.2).
+    fn interim(&mut self, request: &RequestHead, client: &mut Client) -> Result<(), Failure> {
         self.interim += 1;
         if self.interim > INTERIM_MAX {
             return Err(Failure::TooManyInterim);
         }
-        if status == StatusCode::CONTINUE
-            && let Some(upload) = &mut self.upload
-            && upload.waits()
-        {
-            upload.go_on();
-            session.deadline().set(self.patience());
+        let wanted = match self.head.status {
+            StatusCode::CONTINUE => request.expects_continue() && !self.continued,
+            _ => request.http11,
+        };
+        if wanted && client.wire.waiting() < INTERIM_BYTES_MAX {
+            headers::write_interim(client.wire.output(), &self.head);
+        }
+        if self.head.status == StatusCode::CONTINUE {
+            self.go_on(client);
         }
         Ok(())
     }
 
-    /// The deadline has passed while no head has come.
-    fn time_out(&mut self, session: &Session) -> Result<(), Failure> {
-        match &mut self.upload {
-            Some(upload) if upload.waits() => {
-                upload.go_on();
-                session.deadline().set(self.patience());
-                Ok(())
-            }
-            _ => Err(self.stalled()),
+    /// The client has been told that it may send its body.
+    fn go_on(&mut self, client: &Client) {
+        self.continued = true;
+        if let Some(upload) = self.upload.as_mut().filter(|upload| upload.waits()) {
+            upload.go_on();
+            client.session().deadline().set(self.patience());
         }
+    }
+
+    /// The deadline has passed while no head has come.
+    fn time_out(&mut self, client: &mut Client) -> Result<(), Failure> {
+        if !self.upload_waits() {
+            return Err(self.stalled(client));
+        }
+        let output = client.wire.output();
+        output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.go_on(client);
+        Ok(())
     }
 
     /// How long the next sign of life may take, as things stand.
     fn patience(&self) -> Duration {
         match &self.upload {
             Some(upload) if upload.waits() => CONTINUE_WAIT,
-            None if !self.in_body => self.timeouts.response,
+            None if self.download.is_none() => self.timeouts.response,
             Some(_) | None => self.timeouts.idle,
         }
     }
 
-    /// Who is to blame when nothing moves: the client, if it is its bytes that are missing.
-    fn stalled(&self) -> Failure {
-        match &self.upload {
-            Some(upload) if upload.starves(&self.connection) => Failure::ClientTimeout,
-            Some(_) | None => Failure::UpstreamTimeout,
+    /// Who is to blame when nothing moves: the client, if it is its bytes that are missing or if it doesn't take ours.
+    fn stalled(&self, client: &Client) -> Failure {
+        let sends_nothing = self
+            .upload
+            .as_ref()
+            .is_some_and(|upload| upload.starves(&self.connection));
+        let takes_nothing = self
+            .download
+            .as_ref()
+            .is_some_and(|download| download.waits_for(client));
+        if sends_nothing || takes_nothing {
+            Failure::ClientTimeout
+        } else {
+            Failure::UpstreamTimeout
         }
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! A request reaches an upstream through its route and through nothing else: no function here takes a host.
 
+pub(crate) mod active;
+mod balance;
 pub(crate) mod connection;
 mod dial;
+mod download;
+pub(crate) mod endpoint;
 pub(crate) mod exchange;
-mod health;
-pub(crate) mod http1;
 pub(crate) mod outage;
 pub(crate) mod pool;
 pub(crate) mod resolve;
@@ -15,17 +17,25 @@ pub(crate) mod watch;
 
 use std::{
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use arc_swap::ArcSwapOption;
 
+use self::{
+    active::Check,
+    dial::Dial,
+    endpoint::{Endpoint, Endpoints},
+    outage::Outage,
+    resolve::{Age, Resolver, Unresolved},
+    watch::Watch,
+};
 pub(crate) use self::{connection::Connection, dial::DialError};
-use self::{health::Health, outage::Outage, resolve::Resolver, watch::Watch};
-use crate::config::{self, Origin};
+use crate::config::{self, Balance, Origin};
 
 /// What a route, or one of its paths, sends to. It lives on across reloads that don't change it, and so do its
 /// pooled connections.
@@ -37,8 +47,11 @@ pub(crate) struct Upstream {
     verify: bool,
     /// The Host that each origin goes by, for `host = "upstream"`.
     authorities: Vec<String>,
+    /// How its endpoints are asked for their health, if they are.
+    check: Option<Box<Check>>,
+    checks_run: AtomicBool,
     turn: AtomicUsize,
-    health: Health,
+    endpoints: Endpoints,
     watch: Watch,
     /// While it can't be reached.
     outage: ArcSwapOption<Outage>,
@@ -49,7 +62,7 @@ pub(crate) struct Upstream {
 pub(crate) struct UpstreamId(u64);
 
 impl Upstream {
-    pub(crate) fn new(upstream: &config::Upstream, verify: bool) -> Self {
+    pub(crate) fn new(upstream: &config::Upstream, verify: bool, check: Option<Check>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let authority = |origin: &Origin| match origin {
             Origin::Http { host, port } => match (host.contains(':'), port) {
@@ -60,16 +73,22 @@ impl Upstream {
             },
             Origin::Unix(_) => "localhost".to_owned(),
         };
-        Self {
+        let new = Self {
             id: UpstreamId(NEXT.fetch_add(1, Ordering::Relaxed)),
             authorities: upstream.origins.iter().map(authority).collect(),
             origins: upstream.origins.clone(),
             verify,
+            check: check.map(Box::new),
+            checks_run: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
-            health: Health::default(),
+            endpoints: Endpoints::default(),
             watch: Watch::default(),
             outage: ArcSwapOption::empty(),
+        };
+        if new.origins.len() > 1 {
+            new.know_literals();
         }
+        new
     }
 
     pub(crate) fn id(&self) -> UpstreamId {
@@ -77,8 +96,13 @@ impl Upstream {
     }
 
     /// Whether this upstream is what `wanted` asks for, so that it need not be built anew.
-    pub(crate) fn serves(&self, wanted: &config::Upstream, verify: bool) -> bool {
-        self.origins == wanted.origins && self.verify == verify
+    pub(crate) fn serves(
+        &self,
+        wanted: &config::Upstream,
+        verify: bool,
+        check: Option<&Check>,
+    ) -> bool {
+        self.origins == wanted.origins && self.verify == verify && self.check.as_deref() == check
     }
 
     pub(crate) fn origins(&self) -> &[Origin] {
@@ -92,23 +116,44 @@ impl Upstream {
             .map_or("", |authority| authority)
     }
 
-    /// Changes with the addresses of its names: a connection of an earlier one is not lent again.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.watch.epoch()
-    }
-
-    /// Whether its names have several addresses right now, over which its connections should be spread.
-    pub(crate) fn has_several_addresses(&self) -> bool {
-        self.watch.several()
-    }
-
     /// Whether its names are to be watched from now on: somebody uses it, it has names, and nobody does yet.
     pub(crate) fn begins_to_be_watched(&self) -> bool {
         let is_name = |origin: &Origin| match origin {
-            Origin::Http { host, .. } => host.parse::<std::net::IpAddr>().is_err(),
+            Origin::Http { host, .. } => host.parse::<IpAddr>().is_err(),
             Origin::Unix(_) => false,
         };
         self.origins.iter().any(is_name) && self.watch.begins()
+    }
+
+    /// Whether its endpoints are to be asked for their health, and nobody does yet.
+    pub(crate) fn begins_to_be_checked(&self) -> bool {
+        self.check.is_some() && !self.checks_run.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_checked(&self) -> bool {
+        self.check.is_some()
+    }
+
+    /// The endpoints that it has now, as far as they have been looked up.
+    pub(crate) fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.all()
+    }
+
+    /// The endpoint that the next request of `client` should go to, if it is not all the same. Where an upstream has one
+    /// endpoint, as is the rule, this is a look at two flags.
+    #[inline]
+    pub(crate) fn pick(
+        &self,
+        balance: Balance,
+        client: &str,
+        random: &mut fastrand::Rng,
+    ) -> Option<Arc<Endpoint>> {
+        self.watch.is_used();
+        if !self.endpoints.are_several() {
+            return None;
+        }
+        self.endpoints
+            .with(|all| balance::choose(all, balance, client, &self.turn, random).cloned())
     }
 
     /// The outage, if it is away.
@@ -132,25 +177,36 @@ impl Upstream {
         self.outage.store(None);
     }
 
-    /// A new connection to one of the origins, in turn; where one can't be had the next is tried.
-    pub(crate) async fn dial(&self, resolver: &Resolver) -> Result<Connection, DialError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+    /// A new connection to `preferred`, for a request; where that can't be had, to another. Without a preference the
+    /// origins are tried in turn.
+    pub(crate) async fn dial(
+        &self,
+        preferred: Option<&Endpoint>,
+        resolver: &Resolver,
+    ) -> Result<Connection, DialError> {
         let count = self.origins.len();
-        let mut index = turn % count;
-        for _ in 1..count {
-            if let Ok(connection) = self.dial_origin(index, turn / count, resolver).await {
-                return Ok(connection);
+        let (mut origin, turn) = match preferred {
+            Some(endpoint) => (endpoint.origin(), 0),
+            None => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                (turn % count, turn / count)
             }
-            index = (index + 1) % count;
+        };
+        let dial = |origin| self.how_to_dial(origin, resolver).any(preferred, turn);
+        for _ in 1..count {
+            if let Ok(verified) = dial(origin).await {
+                return Ok(Connection::lent(verified));
+            }
+            origin = (origin + 1) % count;
         }
-        self.dial_origin(index, turn / count, resolver).await
+        dial(origin).await.map(Connection::lent)
     }
 
     /// Whether an origin can be dialled now; what it is dialled with is closed at once.
     pub(crate) async fn can_be_dialled(&self, resolver: &Resolver) -> Result<(), DialError> {
         let mut failure = None;
-        for origin in &self.origins {
-            match dial::dial(origin, 0, self.verify, resolver, &self.health).await {
+        for origin in 0..self.origins.len() {
+            match self.how_to_dial(origin, resolver).any(None, 0).await {
                 Ok(_) => return Ok(()),
                 Err(error) => failure = Some(error),
             }
@@ -158,17 +214,51 @@ impl Upstream {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn dial_origin(
+    /// Whether an endpoint can be dialled now; what it is dialled with is closed at once.
+    pub(crate) async fn answers(
         &self,
-        index: usize,
-        turn: usize,
+        endpoint: &Arc<Endpoint>,
         resolver: &Resolver,
-    ) -> Result<Connection, DialError> {
-        let origin = &self.origins[index];
-        // Before the look-up: an address that is new by the time of the dial may not be among its answers.
-        let epoch = self.epoch();
-        let verified = dial::dial(origin, turn, self.verify, resolver, &self.health).await?;
-        Ok(Connection::new(verified, index, epoch))
+    ) -> Result<(), DialError> {
+        let dial = self.how_to_dial(endpoint.origin(), resolver);
+        dial.one(endpoint).await.map(drop)
+    }
+
+    /// Looks an origin up: the endpoints that it has now. A look-up that fails changes nothing.
+    pub(crate) async fn look_up(
+        &self,
+        origin: usize,
+        age: Age,
+        resolver: &Resolver,
+    ) -> Result<Vec<Arc<Endpoint>>, Unresolved> {
+        self.how_to_dial(origin, resolver).look_up(age).await
+    }
+
+    fn how_to_dial<'a>(&'a self, index: usize, resolver: &'a Resolver) -> Dial<'a> {
+        Dial {
+            origin: &self.origins[index],
+            index,
+            endpoints: &self.endpoints,
+            verify: self.verify,
+            resolver,
+        }
+    }
+
+    /// What needs no look-up is known from the start, so that the first request is balanced already.
+    fn know_literals(&self) {
+        for (index, origin) in self.origins.iter().enumerate() {
+            match origin {
+                Origin::Http { host, port } => {
+                    if let Ok(ip) = host.parse::<IpAddr>() {
+                        let address = SocketAddr::new(ip, *port);
+                        self.endpoints.found(index, &[address]);
+                    }
+                }
+                Origin::Unix(_) => {
+                    self.endpoints.unix(index, origin.to_string());
+                }
+            }
+        }
     }
 }
 

@@ -100,7 +100,12 @@ impl Outage {
         Ok(())
     }
 
-    fn away_ms(&self) -> u64 {
+    /// Something has come back: time to look, even if nobody has asked for long.
+    pub(super) fn hint(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn away_ms(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 

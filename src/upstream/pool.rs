@@ -7,20 +7,18 @@ use std::{
     collections::HashMap,
     future::{Future, poll_fn},
     pin::pin,
+    sync::Arc,
     task::{Context, Waker},
     time::Duration,
 };
 
 use tokio::task::unconstrained;
 
-use super::{Connection, Upstream, UpstreamId};
+use super::{Connection, UpstreamId, endpoint::Endpoint};
 use crate::deadline::ticks;
 
 /// Shorter than gunicorn's 2 s, the shortest keep-alive that is common, by a margin for the app's own clock.
 const IDLE_MAX: Duration = Duration::from_millis(1500);
-/// The pool lends what was used last, and light traffic would stay on one of several replicas for good. So where there
-/// are several, a connection is given up after this, and the next one goes to another.
-const AGE_MAX: Duration = Duration::from_secs(1);
 const PER_UPSTREAM_MAX: usize = 512;
 const TOTAL_MAX: usize = 8192;
 
@@ -30,6 +28,16 @@ pub(crate) struct Pool {
     total: usize,
 }
 
+/// What a connection is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A request that can be sent again if the connection turns out to be dead.
+    Repeatable,
+    /// One that can't: it gets none that has been idle for longer than one of the endpoint's was seen to survive, and the
+    /// system is asked whether its end has come in just now.
+    Once,
+}
+
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
@@ -37,26 +45,44 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection that was used last, if it is still good, and of this epoch.
-    pub(crate) fn take(&mut self, upstream: &Upstream, now: u64) -> Option<Connection> {
-        let (epoch, spread) = (upstream.epoch(), upstream.has_several_addresses());
-        let idle = self.idle.get_mut(&upstream.id())?;
-        while let Some(Idle { connection, since }) = idle.pop() {
+    /// The connection that was used last, to `endpoint` if one is given, if it is still good.
+    pub(crate) fn take(
+        &mut self,
+        upstream: UpstreamId,
+        endpoint: Option<&Arc<Endpoint>>,
+        purpose: Use,
+        now: u64,
+    ) -> Option<Connection> {
+        let idle = self.idle.get_mut(&upstream)?;
+        loop {
+            let last = match endpoint {
+                None => idle.len().checked_sub(1)?,
+                Some(endpoint) => idle
+                    .iter()
+                    .rposition(|idle| idle.connection.is_to(endpoint))?,
+            };
+            let Idle { connection, since } = &idle[last];
+            let (idled, once) = (now - since, purpose == Use::Once);
+            if once && !connection.may_survive(idled) {
+                // Those below it have been idle for longer. They are good enough for others.
+                return None;
+            }
+            let good = connection.is_lendable()
+                && is_young(*since, now)
+                && is_quiet(connection)
+                && (!once || connection.wire.stream.is_silent());
+            let mut taken = idle.remove(last);
             self.total -= 1;
-            let old = connection
-                .pooled_since
-                .is_some_and(|first| now - first >= ticks(AGE_MAX));
-            let good = connection.epoch == epoch && !(spread && old);
-            if good && is_young(since, now) && is_quiet(&connection) {
-                return Some(connection);
+            if good {
+                taken.connection.lend_again(idled);
+                return Some(taken.connection);
             }
         }
-        None
     }
 
     /// Keeps a connection whose exchange is over; beyond the bounds it is closed.
     pub(crate) fn put(&mut self, upstream: UpstreamId, mut connection: Connection, now: u64) {
-        connection.pooled_since.get_or_insert(now);
+        connection.give_back();
         if self.total >= TOTAL_MAX {
             return;
         }
@@ -70,10 +96,12 @@ impl Pool {
         }
     }
 
-    /// Closes what is too old or was closed by the app. Called on every tick.
+    /// Closes what is too old, was closed by the app, or goes where no request may go now. Called on every tick.
     pub(crate) fn sweep(&mut self, now: u64) {
         self.idle.retain(|_, idle| {
-            idle.retain(|idle| is_young(idle.since, now) && is_quiet(&idle.connection));
+            idle.retain(|Idle { connection, since }| {
+                connection.is_lendable() && is_young(*since, now) && is_quiet(connection)
+            });
             !idle.is_empty()
         });
         self.total = self.idle.values().map(Vec::len).sum();
@@ -91,7 +119,7 @@ fn is_young(since: u64, now: u64) -> bool {
 /// An idle connection has nothing to say: anything to be read is its end, or bytes that nobody asked for.
 fn is_quiet(connection: &Connection) -> bool {
     // However much the task has done already: a budget that is used up would make a dead connection look quiet.
-    let ready = unconstrained(poll_fn(|cx| connection.stream.poll_read_ready(cx)));
+    let ready = unconstrained(poll_fn(|cx| connection.wire.stream.poll_read_ready(cx)));
     pin!(ready)
         .poll(&mut Context::from_waker(Waker::noop()))
         .is_pending()

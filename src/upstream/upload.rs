@@ -4,33 +4,31 @@
 
 use std::{
     io,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::HeaderMap;
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
-
-use super::{Connection, http1::request};
+use super::Connection;
 use crate::{
-    headers::{self, BodyLength},
-    session::Session,
+    client::Client,
+    http1::{
+        BodyDecoder, Decoded, Fields, InvalidBody, RequestHead,
+        buffer::{LARGE_BYTES, SMALL_BYTES},
+        write,
+    },
+    wire::Piece,
 };
 
 /// The request's body on its way to the app.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    body: Incoming,
-    length: BodyLength,
-    /// What was taken from the client and hasn't been sent.
-    data: Bytes,
+    decoder: BodyDecoder,
+    chunked: bool,
+    /// What is next, and hasn't been sent: it stands at the front of the client's input.
+    piece: Piece,
     /// Whether anything was taken from the client.
     pulled: bool,
     /// Whether the client waits for a 100 Continue before it sends anything.
     waits: bool,
-    in_chunk: bool,
     ended: bool,
     /// The app has stopped reading.
     abandoned: bool,
@@ -39,27 +37,34 @@ pub(crate) struct Upload {
 /// What ended an upload early.
 #[derive(Debug)]
 pub(super) enum UploadError {
-    Client(hyper::Error),
+    /// The client has left.
+    ClientGone,
+    Client(InvalidBody),
     Upstream(io::Error),
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, length: BodyLength, waits_for_continue: bool) -> Self {
-        Self {
-            body,
-            length,
-            data: Bytes::new(),
+    /// The body of a request, if it has one.
+    pub(crate) fn of(head: &RequestHead) -> Option<Self> {
+        (!head.body.is_end()).then(|| Self {
+            decoder: head.body.clone(),
+            chunked: head.body.remaining().is_none(),
+            piece: Piece::default(),
             pulled: false,
-            waits: waits_for_continue,
-            in_chunk: false,
+            waits: head.expects_continue(),
             ended: false,
             abandoned: false,
-        }
+        })
     }
 
     /// Whether anything was taken from the client; then it can't be taken again.
     pub(super) fn is_pulled(&self) -> bool {
         self.pulled
+    }
+
+    /// Whether it reads what the client sends, and so notices that it leaves.
+    pub(super) fn reads(&self) -> bool {
+        !self.waits && !self.abandoned
     }
 
     /// Whether the client waits to be told that it may send.
@@ -79,17 +84,15 @@ impl Upload {
 
     /// Whether it is the client's bytes that are missing.
     pub(super) fn starves(&self, connection: &Connection) -> bool {
-        !self.abandoned && connection.is_flushed() && self.data.is_empty()
+        !self.abandoned && connection.wire.is_flushed() && self.piece.is_empty()
     }
 
     /// On to another connection: frames once more what was taken from the client for one that took none of it.
-    pub(super) fn restart(&mut self, framing: &mut Vec<u8>) {
-        if self.length == BodyLength::Chunked {
-            if !self.data.is_empty() {
-                request::chunk_start(framing, self.data.len());
-            } else if self.ended {
-                request::last_chunk(framing, None);
-            }
+    pub(super) fn restart(&mut self, output: &mut Vec<u8>) {
+        if self.chunked && self.piece.data > 0 {
+            write::chunk_start(output, self.piece.data);
+        } else if self.chunked && self.ended {
+            write::last_chunk(output, None);
         }
     }
 
@@ -98,77 +101,85 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut Connection,
-        session: &Session,
+        client: &mut Client,
     ) -> Poll<Result<(), UploadError>> {
         if self.abandoned {
             return Poll::Pending;
         }
         loop {
-            let more = self.data.is_empty() && !self.ended && !self.waits;
             // Before the head is sent, so that a small body goes out in the same packet.
-            let pulled = if more {
-                self.poll_pull(cx, connection, session)
-                    .map_err(UploadError::Client)?
-            } else {
-                Poll::Ready(())
-            };
-            ready!(connection.poll_send(cx, &mut self.data)).map_err(UploadError::Upstream)?;
+            let pulled = self.poll_pull(cx, connection, client)?;
+            while !self.piece.is_empty() || !connection.wire.is_flushed() {
+                let data = &client.wire.input.bytes()[..self.piece.data];
+                let sent = ready!(connection.poll_send(cx, data, self.piece.tail));
+                let sent = sent.map_err(UploadError::Upstream)?;
+                client.wire.input.consume(sent.of_data);
+                self.piece.advance(sent);
+            }
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self.waits || pulled.is_pending() {
+            if pulled.is_pending() {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Takes the next piece from the client and puts its framing before it.
+    /// Takes the next piece from the client, if the last one is gone, and puts its framing before it.
     fn poll_pull(
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut Connection,
-        session: &Session,
-    ) -> Result<Poll<()>, hyper::Error> {
-        let chunked = self.length == BodyLength::Chunked;
-        if std::mem::take(&mut self.in_chunk) {
-            connection.framing().extend_from_slice(request::CHUNK_END);
-        }
-        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(frame) => frame.transpose()?,
-        };
-        self.pulled = true;
-        match frame.map(Frame::into_data) {
-            Some(Ok(data)) if data.is_empty() => {}
-            Some(Ok(data)) => {
-                session.count_bytes_in(data.len());
-                if chunked {
-                    request::chunk_start(connection.framing(), data.len());
-                    self.in_chunk = true;
-                }
-                self.data = data;
+        client: &mut Client,
+    ) -> Result<Poll<()>, UploadError> {
+        // A client that doesn't wait to be told to send doesn't need to be.
+        self.waits &= client.wire.input.is_empty();
+        while self.piece.is_empty() && !self.ended {
+            if self.waits {
+                return Ok(Poll::Pending);
             }
-            Some(Err(frame)) => self.end(connection, frame.into_trailers().ok().as_ref()),
-            None => self.end(connection, None),
-        }
-        if !self.ended && self.body.is_end_stream() {
-            self.ended = !chunked;
+            let input = &mut client.wire.input;
+            match self.decoder.decode(input).map_err(UploadError::Client)? {
+                Decoded::Data(data) => {
+                    self.begin_data(data, connection);
+                    client.session().count_bytes_in(data);
+                }
+                Decoded::Trailers(trailers) => self.end(connection, Some(&trailers)),
+                Decoded::End => self.end(connection, None),
+                Decoded::More => match client.wire.poll_fill(cx, self.wanted()) {
+                    Poll::Ready(Ok(1..)) => client.session().moved(),
+                    Poll::Ready(Ok(0) | Err(_)) => return Err(UploadError::ClientGone),
+                    Poll::Pending => return Ok(Poll::Pending),
+                },
+            }
         }
         Ok(Poll::Ready(()))
     }
 
-    fn end(&mut self, connection: &mut Connection, trailers: Option<&HeaderMap>) {
+    fn begin_data(&mut self, data: usize, connection: &mut Connection) {
+        self.pulled = true;
+        self.piece.data = data;
+        if self.chunked {
+            write::chunk_start(connection.wire.output(), data);
+            self.piece.tail = write::CHUNK_END;
+        }
+        // The end may be known already, and then goes out with the rest.
+        self.ended = !self.chunked && self.decoder.is_end();
+    }
+
+    fn end(&mut self, connection: &mut Connection, trailers: Option<&Fields>) {
+        self.pulled = true;
         self.ended = true;
-        if self.length == BodyLength::Chunked {
-            let trailers = trailers.map(|trailers| {
-                let allowed = trailers
-                    .iter()
-                    .filter(|(name, _)| headers::may_be_trailer(name));
-                allowed
-                    .map(|(name, value)| (name.clone(), value.clone()))
-                    .collect()
-            });
-            request::last_chunk(connection.framing(), trailers.as_ref());
+        if self.chunked {
+            write::last_chunk(connection.wire.output(), trailers);
+        }
+    }
+
+    /// How much is read at once.
+    fn wanted(&self) -> usize {
+        match self.decoder.remaining() {
+            Some(left) if left <= SMALL_BYTES as u64 => SMALL_BYTES,
+            Some(_) | None => LARGE_BYTES,
         }
     }
 }

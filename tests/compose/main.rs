@@ -13,6 +13,7 @@
 
 mod browser;
 mod docs;
+mod replace;
 mod stack;
 mod watch;
 
@@ -59,6 +60,8 @@ fn the_shipped_stack_does_what_the_documentation_says() {
 
     step("down and up keep the data");
     down_and_up_keep_the_data(&stack);
+    step("one edge replaces the other, and every client is answered");
+    replace::the_edge_is_replaced_without_a_gap(&stack);
 }
 
 fn step(what: &str) {

@@ -103,6 +103,11 @@ impl Stack {
         id
     }
 
+    /// What the names of its containers and networks begin with.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where this machine's clients find the edge.
     pub(crate) fn published(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()

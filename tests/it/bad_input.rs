@@ -192,6 +192,17 @@ fn head_over_the_configured_size_is_431_and_one_under_it_passes() {
 }
 
 #[test]
+fn other_versions_of_http_are_505() {
+    let thor = Thor::start();
+    for version in ["HTTP/3.0", "HTTP/1.2", "HTTP/0.9"] {
+        let request = format!("GET / {version}\r\nHost: thor.polls.local\r\n\r\n");
+        thor.refuses_and_closes(505, "version_not_supported", request.as_bytes());
+    }
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    thor.refuses_and_closes(505, "version_not_supported", preface);
+}
+
+#[test]
 fn noise_is_400() {
     let thor = Thor::start();
     let noise: Vec<u8> = (0..=255).rev().cycle().take(2000).collect();
@@ -202,7 +213,6 @@ fn noise_is_400() {
         b"hello\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET /\r\n\r\n",
-        b"GET / HTTP/3.0\r\nHost: thor.polls.local\r\n\r\n",
         b"GET / HTTP/1.1 x\r\nHost: thor.polls.local\r\n\r\n",
         b"GET / FTP/1.1\r\nHost: thor.polls.local\r\n\r\n",
         b"GET  HTTP/1.1\r\nHost: thor.polls.local\r\n\r\n",

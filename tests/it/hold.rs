@@ -178,35 +178,6 @@ fn client_that_leaves_while_it_waits_is_499_and_its_request_is_never_sent() {
 }
 
 #[test]
-fn request_is_tried_as_often_as_its_route_says() {
-    for (retries, answered) in [(0, false), (1, false), (2, true)] {
-        // Reads two requests and closes without a byte; the third is answered.
-        let app = Upstream::script(|connection| {
-            connection.request();
-            if connection.number == 3 {
-                connection.send(ok("third"));
-            }
-        });
-        let route = tenant("thor", &app);
-        let edge = Edge::start(&format!("{route}retries = {retries}\n"));
-        let response = edge.get(HOST, "/");
-        assert_eq!(response.status == 200, answered, "retries = {retries}");
-        let line = edge.logged("path", "/");
-        assert_eq!(line["attempts"], retries + 1, "{line}");
-    }
-}
-
-#[test]
-fn post_that_the_app_has_seen_is_never_sent_again() {
-    let app = Upstream::script(|connection| {
-        connection.request();
-    });
-    let edge = Edge::start(&format!("{}retries = 10\n", tenant("thor", &app)));
-    assert_eq!(edge.client().post(HOST, "/", "vote").status, 502);
-    assert_eq!(app.requests().len(), 1);
-}
-
-#[test]
 fn restarts_of_an_app_fail_no_get() {
     let began = Watched::<usize>::default();
     // An address of its own, which no other test's connection is given while the app is down.

@@ -14,17 +14,25 @@
 mod access_log;
 mod addresses;
 mod bad_input;
+mod balance;
 mod bodies;
+mod close_race;
 mod commands;
 mod errors;
+mod explain;
 mod forwarding;
 mod headers;
+mod health;
 mod hold;
 mod pool;
 mod reload;
 mod reload_files;
+mod replace;
+mod retries;
+
 mod routing;
 mod shutdown;
 mod support;
 mod tidy;
 mod upgrades;
+mod wire;

@@ -171,6 +171,33 @@ fn client_with_a_request_in_flight_is_told_to_close() {
 }
 
 #[test]
+fn client_whose_answer_had_begun_is_answered_once_more_and_told_to_close() {
+    let gate = Gate::default();
+    let app_gate = gate.clone();
+    let upstream = Upstream::script(move |connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst");
+            app_gate.wait();
+            connection.send("last");
+        }
+    });
+    let mut edge = with_grace("60s", &upstream);
+    let mut client = start_download(&edge);
+    edge.drain();
+    gate.open();
+    assert_eq!(client.body(Framing::Length(4)).bytes, b"last");
+    let response = client.get(HOST, "/");
+    response.expect(200, "firstlast");
+    assert!(
+        response.head.connection("close"),
+        "{:?}",
+        response.head.fields
+    );
+    client.expect_closed();
+    assert_eq!(edge.wait().code(), Some(0));
+}
+
+#[test]
 fn tunnels_go_on_until_grace_is_over() {
     let upstream = websocket::echo();
     let mut edge = with_grace("1s", &upstream);

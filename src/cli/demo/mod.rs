@@ -52,7 +52,7 @@ pub(super) fn demo(
     start(tenants)?;
     let guide = Guide::of(&config);
     // No source: what the files say is not what is served here.
-    super::serve(config, None, |edge| {
+    super::serve(config, None, false, |edge| {
         let guide = guide.at(edge.addresses().next());
         io::stdout().write_all(guide.to_string().as_bytes())
     })?;

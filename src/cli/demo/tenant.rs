@@ -105,7 +105,8 @@ async fn answer(identity: &Identity, request: Request<Incoming>) -> hyper::Resul
         ),
         "/events" => trickle("text/event-stream", EVENTS, EVENTS_PAUSE, event),
         _ => {
-            let form = Form::negotiate(head.headers.get(header::ACCEPT));
+            let accept = head.headers.get(header::ACCEPT);
+            let form = Form::negotiate(accept.map(HeaderValue::as_bytes));
             let seen = Seen {
                 identity,
                 method: &head.method,
@@ -117,7 +118,7 @@ async fn answer(identity: &Identity, request: Request<Incoming>) -> hyper::Resul
                 body_bytes,
             };
             respond(
-                form.content_type(),
+                HeaderValue::from_static(form.content_type()),
                 Page::Whole(Some(seen.render(form).into())),
             )
         }

@@ -3,7 +3,10 @@
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::config::{HeaderEdits, HostHeader, Policy};
+use crate::{
+    admin::routes,
+    config::{HeaderEdits, HostHeader, Policy},
+};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
@@ -31,6 +34,7 @@ pub(super) struct Led {
     /// Those of the route, in the order in which they are tried.
     pub(super) paths: Vec<PathFit>,
     pub(super) upstream: Vec<Resolved>,
+    pub(super) edge: EdgeAsked,
     pub(super) client: Client,
     pub(super) app_sees: Head,
     pub(super) policy: PolicyShown,
@@ -56,10 +60,47 @@ pub(super) struct PathFit {
 #[derive(Debug, Serialize)]
 pub(super) struct Resolved {
     pub(super) origin: String,
-    /// As the access log has them.
-    pub(super) endpoints: Vec<String>,
-    /// Why there are none.
+    pub(super) endpoints: Vec<EndpointSeen>,
+    /// Why its name has none.
     pub(super) error: Option<String>,
+}
+
+/// One address, and how it does.
+#[derive(Debug, Serialize)]
+pub(super) struct EndpointSeen {
+    /// As the access log has it.
+    pub(super) address: String,
+    pub(super) health: Health,
+    /// By the word of a running edge, as is what follows unless it was dialled.
+    pub(super) in_flight: Option<usize>,
+    /// For how long it will be dialled last.
+    pub(super) aside_ms: Option<u64>,
+    /// Why it isn't up.
+    pub(super) error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Health {
+    Up,
+    /// A dial failed lately.
+    Aside,
+    /// Its health checks fail.
+    Out,
+    /// The edge hasn't heard of it.
+    Unused,
+    /// No edge was there to be asked, and a dial got through.
+    Answers,
+    /// No edge was there to be asked, and no dial got through.
+    Silent,
+}
+
+/// The edge that was asked for the health of the addresses.
+#[derive(Debug, Serialize)]
+pub(super) struct EdgeAsked {
+    pub(super) address: String,
+    pub(super) answers: bool,
+    pub(super) note: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,8 +128,22 @@ pub(super) struct PolicyShown {
     pub(super) hold: String,
     pub(super) retries: u32,
     pub(super) verify_address: bool,
+    pub(super) balance: &'static str,
+    /// Nothing unless it is asked for.
+    pub(super) health: Option<HealthShown>,
     pub(super) request_headers: EditsShown,
     pub(super) response_headers: EditsShown,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct HealthShown {
+    pub(super) path: String,
+    pub(super) interval: String,
+    pub(super) timeout: String,
+    pub(super) healthy: u32,
+    pub(super) unhealthy: u32,
+    /// Where it is given.
+    pub(super) host: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,13 +207,16 @@ impl PolicyShown {
             hold,
             retries,
             verify_address,
+            balance,
+            health,
         } = policy;
         let duration = |duration| humantime::format_duration(duration).to_string();
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Self {
             host: match host {
                 HostHeader::Preserve => "preserve".to_owned(),
                 HostHeader::Upstream => "upstream".to_owned(),
-                HostHeader::Literal(host) => String::from_utf8_lossy(host.as_bytes()).into(),
+                HostHeader::Literal(host) => text(host),
             },
             timeouts: TimeoutsShown {
                 connect: duration(timeouts.connect),
@@ -169,6 +227,15 @@ impl PolicyShown {
             hold: duration(*hold),
             retries: *retries,
             verify_address: *verify_address,
+            balance: routes::balance(*balance),
+            health: health.path.as_ref().map(|path| HealthShown {
+                path: path.to_string(),
+                interval: duration(health.interval),
+                timeout: duration(health.timeout),
+                healthy: health.healthy,
+                unhealthy: health.unhealthy,
+                host: health.host.as_ref().map(text),
+            }),
             request_headers: EditsShown::of(request_headers),
             response_headers: EditsShown::of(response_headers),
         }

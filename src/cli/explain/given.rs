@@ -1,28 +1,15 @@
-//! The request that is asked about: what is typed, what a client would send, and what hyper makes of it. It knows
-//! no route.
+//! The request that is asked about: what is typed, what a client would send, and how the edge reads it. It knows no
+//! route.
 
-use std::{
-    cell::Cell,
-    convert::Infallible,
-    future::{Future as _, pending, poll_fn},
-    net::IpAddr,
-    pin::pin,
-    str::FromStr,
-    task::Poll,
-};
+use std::{net::IpAddr, str::FromStr};
 
-use bytes::Bytes;
 use clap::Args;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header, uri::PathAndQuery};
-use http_body_util::Empty;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use http::{HeaderName, HeaderValue, Method, uri::PathAndQuery};
 
-use crate::{connection, error::ProxyError};
-
-/// Room for what the server answers by itself, which nobody takes from it.
-const ANSWER_BYTES: usize = 4096;
+use crate::{
+    error::ProxyError,
+    http1::{BadHead, RequestHead},
+};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Given {
@@ -51,58 +38,36 @@ pub(in crate::cli) struct Url {
 
 #[derive(Debug, Clone)]
 struct Field {
-    name: HeaderName,
+    /// As it was typed.
+    name: String,
     value: HeaderValue,
 }
 
 impl Given {
-    /// The request as the edge's own server reads it, or what the server answers by itself.
-    ///
-    /// # Errors
-    /// Where the server ends without either, which it has no reason to.
-    pub(super) async fn read(
-        &self,
-        headers_bytes_max: usize,
-    ) -> anyhow::Result<Result<Request<Incoming>, ProxyError>> {
-        let bytes = self.bytes();
-        let (mut client, server) = tokio::io::duplex(bytes.len() + ANSWER_BYTES);
-        client.write_all(&bytes).await?;
-        let read = Cell::new(None);
-        let service = service_fn(|request| {
-            read.set(Some(request));
-            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
-        });
-        let http = connection::http(headers_bytes_max);
-        let mut http = pin!(http.serve_connection(TokioIo::new(server), service));
-        let ended = poll_fn(|cx| {
-            let polled = http.as_mut().poll(cx);
-            match (read.take(), polled) {
-                (Some(request), _) => Poll::Ready(Ok(request)),
-                (None, Poll::Ready(ended)) => Poll::Ready(Err(ended)),
-                (None, Poll::Pending) => Poll::Pending,
-            }
-        });
-        match ended.await {
-            Ok(request) => Ok(Ok(request)),
-            Err(Ok(())) => anyhow::bail!("the request was not read"),
-            Err(Err(error)) => match ProxyError::of_head(&error, headers_bytes_max) {
-                Some(refusal) => Ok(Err(refusal)),
-                None => Err(error.into()),
-            },
+    /// The request as the edge reads it, or why it doesn't.
+    pub(super) fn read(&self, headers_bytes_max: usize) -> Result<RequestHead, ProxyError> {
+        let mut head = RequestHead::default();
+        match head.parse(&self.bytes(), headers_bytes_max) {
+            Ok(Some(_)) => Ok(head),
+            // It ends in an empty line, so what is missing can only be room.
+            Ok(None) => Err(BadHead::TooLarge),
+            Err(bad) => Err(bad),
         }
+        .map_err(|bad| ProxyError::of_head(bad, headers_bytes_max))
     }
 
     /// The head of the request as a client sends it.
     fn bytes(&self) -> Vec<u8> {
         let line = format!("{} {} HTTP/1.1\r\n", self.method, self.url.target);
         let mut bytes = line.into_bytes();
-        let mut field = |name: &HeaderName, value: &HeaderValue| {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        let mut field = |name: &str, value: &HeaderValue| {
+            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 bytes.extend_from_slice(part);
             }
         };
-        if !self.headers.iter().any(|field| field.name == header::HOST) {
-            field(&header::HOST, &self.url.host);
+        let is_host = |field: &Field| field.name.eq_ignore_ascii_case("host");
+        if !self.headers.iter().any(is_host) {
+            field("Host", &self.url.host);
         }
         for Field { name, value } in &self.headers {
             field(name, value);
@@ -181,11 +146,14 @@ impl FromStr for Field {
         let (name, value) = text
             .split_once(':')
             .ok_or("write a name, a colon and a value: \"X-Real-IP: 192.0.2.1\"")?;
-        let name = HeaderName::from_bytes(name.as_bytes())
+        HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("`{}` is no name of a header", name.escape_debug()))?;
         let value = HeaderValue::from_str(value.trim())
             .map_err(|_| "a value is visible ASCII, on one line".to_owned())?;
-        Ok(Self { name, value })
+        Ok(Self {
+            name: name.to_owned(),
+            value,
+        })
     }
 }
 

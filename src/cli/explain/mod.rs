@@ -1,38 +1,31 @@
 //! `hostler explain`: where a request goes, why, and what its app is told.
 //!
-//! It decides nothing: hyper reads the request as it reads a client's, and the code that serves requests says the rest.
-//! Names are looked up, and nothing is dialled.
+//! It decides nothing: the code that serves requests reads the request and says the rest.
+//! Names are looked up. An edge that runs is asked how the addresses do; where none does they are dialled, and sent nothing.
 
 mod answer;
 mod given;
+mod health;
 mod show;
 
 use std::io::Write;
 
-use futures_util::future::join_all;
-use http::Request;
-use hyper::body::Incoming;
-use tokio::time;
-
 use self::answer::{
     Client, Explanation, Head, HostFit, Led, Nearest, Outcome, PathFit, PolicyShown, Refused,
-    Resolved,
 };
 pub(super) use self::given::Given;
 use crate::{
-    config::{Config, Origin, Policy},
+    config::{Address, Config},
     error::ProxyError,
-    forward::{Outbound, Sender, body_length},
+    forward::{Outbound, Sender},
     headers,
+    http1::RequestHead,
     request::Asked,
     route::{Authority, Fit, HostPattern},
     session::Peer,
     snapshot::{Route, Snapshot},
     telemetry::request_id::RequestId,
-    upstream::{
-        Upstream,
-        resolve::{Age, Resolver},
-    },
+    upstream::resolve::Resolver,
 };
 
 /// Writes what becomes of the request. False if no app gets it.
@@ -54,8 +47,8 @@ async fn explanation(config: &Config, given: &Given) -> anyhow::Result<Explanati
     let snapshot = Snapshot::first(config);
     let resolver = Resolver::start(&config.nameservers)?;
     let peer = Peer::new(given.from);
-    let led = match given.read(snapshot.limits.headers_bytes_max).await? {
-        Ok(request) => lead(&snapshot, &resolver, &peer, request).await,
+    let led = match given.read(snapshot.limits.headers_bytes_max) {
+        Ok(head) => lead(&snapshot, &resolver, &config.admin, &peer, &head).await,
         Err(error) => Err(error),
     };
     Ok(Explanation {
@@ -69,19 +62,19 @@ async fn explanation(config: &Config, given: &Given) -> anyhow::Result<Explanati
     })
 }
 
-/// As `handle` does, up to the point where a connection would be dialled.
+/// As `handle` does, up to the point where something would be sent.
 async fn lead(
     snapshot: &Snapshot,
     resolver: &Resolver,
+    admin: &Address,
     peer: &Peer,
-    request: Request<Incoming>,
+    head: &RequestHead,
 ) -> Result<Led, ProxyError> {
-    let (parts, body) = request.into_parts();
-    let asked = Asked::read(&parts.method, &parts.uri, parts.version, &parts.headers)?;
-    let vouched = headers::vouched(peer.ip, &parts.headers, &snapshot.trusted_proxies);
+    let asked = Asked::read(head)?;
+    let vouched = headers::vouched(peer.ip, &head.fields, &snapshot.trusted_proxies);
     let host = asked.authority.host();
     let route = snapshot.route(host).ok_or_else(|| asked.unknown_host())?;
-    let outbound = Outbound::new(&asked, route, &parts.headers, vouched.is_some());
+    let outbound = Outbound::new(&asked, route, vouched.is_some());
 
     let client = vouched.as_ref().map_or(peer.ip, |vouched| vouched.client);
     let client = client.to_string();
@@ -94,18 +87,17 @@ async fn lead(
         client: &client,
         request_id: request_id.as_str(),
     };
-    let length = body_length(&body, &parts.headers);
     let mut head = Vec::new();
     // The first origin stands for all of them.
-    headers::write_request(
-        &mut head,
-        &outbound.onward(0, sender, &parts.headers, length),
-    );
+    headers::write_request(&mut head, &outbound.onward(0, sender));
+    let prefix = route.prefix(asked.target).map(ToString::to_string);
+    let (upstream, edge) = health::look(route, prefix, outbound.upstream, resolver, admin).await;
     Ok(Led {
         tenant: route.tenant.to_string(),
         hosts: hosts(snapshot, host),
         paths: paths(route, asked.target, &outbound.target),
-        upstream: resolve(outbound.upstream, &route.policy, resolver).await,
+        upstream,
+        edge,
         app_sees: Head::read(&head),
         client: Client {
             peer: peer.text.to_string(),
@@ -159,39 +151,6 @@ fn paths(route: &Route, asked: &str, seen: &str) -> Vec<PathFit> {
         },
     };
     prefixes.chain([rest]).collect()
-}
-
-/// Where the origins are now, for no longer than a request would wait to know.
-async fn resolve(upstream: &Upstream, policy: &Policy, resolver: &Resolver) -> Vec<Resolved> {
-    let wait = policy.timeouts.connect;
-    let resolve = async |origin: &Origin| {
-        let endpoints = match origin {
-            Origin::Unix(_) => Ok(vec![origin.to_string()]),
-            Origin::Http { host, port } => {
-                match time::timeout(wait, resolver.resolve(host, Age::FromNow)).await {
-                    Ok(Ok(addresses)) => {
-                        let endpoint = |ip| std::net::SocketAddr::new(ip, *port).to_string();
-                        Ok(addresses.iter().copied().map(endpoint).collect())
-                    }
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err(format!(
-                        "none within {}, which is timeouts.connect",
-                        humantime::format_duration(wait)
-                    )),
-                }
-            }
-        };
-        let (endpoints, error) = match endpoints {
-            Ok(endpoints) => (endpoints, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        Resolved {
-            origin: origin.to_string(),
-            endpoints,
-            error,
-        }
-    };
-    join_all(upstream.origins().iter().map(resolve)).await
 }
 
 impl Refused {
@@ -251,23 +210,24 @@ mod tests {
     }
 
     const CONFIG: &str = r#"
+        admin.listen = "unix:/nowhere/admin.sock"
         trusted_proxies = "10.0.0.0/8"
 
         [routes.wide]
         hosts = ["*.local", "*.polls.local"]
-        upstream = "http://192.0.2.1:80"
+        upstream = "http://127.0.0.1:1"
 
         [routes.thor]
         hosts = ["thor.polls.local"]
-        upstream = ["http://192.0.2.2:8000", "http://[2001:db8::2]:8000"]
+        upstream = ["http://127.0.0.2:1", "http://[::1]:1"]
         request_headers = { set = { X-Tenant = "thor" }, remove = ["X-Debug"] }
         response_headers.add = { X-Served-By = ["a", "b"] }
         timeouts = { response = "90s" }
         paths = [
-            { prefix = "/static/", upstream = "unix:/run/static.sock", strip = true },
-            { prefix = "/static/admin/", upstream = "http://192.0.2.3:80" },
-            { prefix = "/s", upstream = "http://192.0.2.4:80" },
-            { prefix = "/", upstream = "http://192.0.2.2:8000" },
+            { prefix = "/static/", upstream = "unix:/nowhere/static.sock", strip = true },
+            { prefix = "/static/admin/", upstream = "http://127.0.0.3:1" },
+            { prefix = "/s", upstream = "http://127.0.0.4:1" },
+            { prefix = "/", upstream = "http://127.0.0.2:1" },
         ]
     "#;
 
@@ -305,7 +265,8 @@ path      /static/admin/  loses: the path is not below it
           /               loses: fits less closely
           any             loses: only for what no prefix takes
 tenant    thor
-upstream  unix:/run/static.sock
+upstream  unix:/nowhere/static.sock    doesn't answer a dial: unix:/nowhere/static.sock: No such file or directory (os error 2)
+edge      none answers at unix:/nowhere/admin.sock (No such file or directory (os error 2)), so each address was dialled from here
 client    192.0.2.9, as 10.0.0.1 says, which is a trusted proxy
 app sees  GET /a.css?v=1 HTTP/1.1
           host: Thor.polls.local:8080
@@ -324,6 +285,7 @@ policy    host                    preserve
           hold                    10s
           retries                 1
           verify_address          true
+          balance                 least_requests
           request_headers.remove  x-debug
           request_headers.set     x-tenant: thor
           response_headers.add    x-served-by: a
@@ -373,8 +335,14 @@ policy    host                    preserve
         assert_eq!(
             json["upstream"],
             serde_json::json!([{
-                "origin": "http://192.0.2.2:8000",
-                "endpoints": ["192.0.2.2:8000"],
+                "origin": "http://127.0.0.2:1",
+                "endpoints": [{
+                    "address": "127.0.0.2:1",
+                    "health": "silent",
+                    "in_flight": null,
+                    "aside_ms": null,
+                    "error": "127.0.0.2:1: Connection refused (os error 111)",
+                }],
                 "error": null,
             }])
         );
@@ -432,11 +400,11 @@ answer    The method get is not forwarded here.
         const CONFIG: &str = r#"
             [routes.thor]
             hosts = ["thor.polls.example"]
-            upstream = "http://192.0.2.1:80"
+            upstream = "http://127.0.0.1:1"
 
             [routes.wide]
             hosts = "*.potter.example"
-            upstream = "http://192.0.2.1:80"
+            upstream = "http://127.0.0.1:1"
         "#;
         let check = |url: &str, nearest: Option<&str>| {
             let (text, _) = told(CONFIG, &[url]);

@@ -1,9 +1,13 @@
 //! An explanation for people: one aligned block a subject. It only writes.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use super::answer::{
-    Client, EditsShown, Explanation, Head, Led, Outcome, PolicyShown, Refused, Resolved,
+    Client, EdgeAsked, EditsShown, EndpointSeen, Explanation, Head, Health, Led, Outcome,
+    PolicyShown, Refused, Resolved,
 };
 
 /// Of the column of subjects.
@@ -40,6 +44,7 @@ fn led(led: &Led, out: &mut dyn Write) -> io::Result<()> {
     block("tenant", vec![[led.tenant.clone()]], out)?;
     let upstream = led.upstream.iter().flat_map(origin);
     block("upstream", upstream.collect(), out)?;
+    block("edge", vec![[edge(&led.edge)]], out)?;
     block("client", vec![[client(&led.client)]], out)?;
     block("app sees", head(&led.app_sees), out)?;
     block("policy", policy(&led.policy, led.upstream.len()), out)
@@ -57,22 +62,59 @@ fn refused(refused: &Refused, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Each of its endpoints has a row; the origin is said once.
-fn origin(resolved: &Resolved) -> Vec<[String; 2]> {
-    let second = match &resolved.error {
-        Some(error) => vec![format!("no answer: {error}")],
-        None => resolved.endpoints.clone(),
-    };
-    let rows = second.into_iter().enumerate().map(|(index, endpoint)| {
-        let origin = if index == 0 { &*resolved.origin } else { "" };
+fn origin(resolved: &Resolved) -> Vec<[String; 3]> {
+    let missing = resolved.error.iter();
+    let missing = missing.map(|error| (format!("no answer: {error}"), String::new()));
+    let endpoints = resolved.endpoints.iter().map(|endpoint| {
         // A unix socket is its own endpoint.
-        let endpoint = if endpoint == resolved.origin {
+        let address = if endpoint.address == resolved.origin {
             String::new()
         } else {
-            endpoint
+            endpoint.address.clone()
         };
-        [origin.to_owned(), endpoint]
+        (address, health(endpoint))
+    });
+    let rows = missing.chain(endpoints).enumerate();
+    let rows = rows.map(|(index, (address, health))| {
+        let origin = if index == 0 { &*resolved.origin } else { "" };
+        [origin.to_owned(), address, health]
     });
     rows.collect()
+}
+
+fn health(endpoint: &EndpointSeen) -> String {
+    let because = |text: &str| match &endpoint.error {
+        Some(error) => format!("{text}: {error}"),
+        None => text.to_owned(),
+    };
+    let mut said = match endpoint.health {
+        Health::Up => "up".to_owned(),
+        Health::Aside => {
+            let left = Duration::from_millis(endpoint.aside_ms.unwrap_or_default());
+            let left = humantime::format_duration(left);
+            because(&format!("dialled last for {left}"))
+        }
+        Health::Out => because("out"),
+        Health::Unused => "not used by the edge so far".to_owned(),
+        Health::Answers => "answers a dial".to_owned(),
+        Health::Silent => because("doesn't answer a dial"),
+    };
+    if let Some(in_flight) = endpoint.in_flight {
+        said.push_str(&format!(", {in_flight} in flight"));
+    }
+    said
+}
+
+fn edge(edge: &EdgeAsked) -> String {
+    let EdgeAsked { address, note, .. } = edge;
+    match (edge.answers, note) {
+        (true, None) => format!("{address} says so of its upstream"),
+        (true, Some(note)) => format!("{address}: {note}"),
+        (false, note) => {
+            let why = note.as_deref().unwrap_or("no answer");
+            format!("none answers at {address} ({why}), so each address was dialled from here")
+        }
+    }
 }
 
 fn client(client: &Client) -> String {
@@ -114,9 +156,24 @@ fn policy(policy: &PolicyShown, origins: usize) -> Vec<[String; 2]> {
         ["hold", &policy.hold],
         ["retries", &retries],
         ["verify_address", &verify],
+        ["balance", policy.balance],
     ];
+    let health = policy.health.iter().flat_map(|health| {
+        let rows = [
+            ["path", &health.path],
+            ["interval", &health.interval],
+            ["timeout", &health.timeout],
+            ["healthy", &health.healthy.to_string()],
+            ["unhealthy", &health.unhealthy.to_string()],
+        ];
+        let host = health.host.iter().map(|host| ["host", host]);
+        let rows = rows.into_iter().chain(host);
+        let rows = rows.map(|[key, value]| [format!("health.{key}"), value.to_owned()]);
+        rows.collect::<Vec<_>>()
+    });
     rows.map(|row| row.map(str::to_owned))
         .into_iter()
+        .chain(health)
         .chain(edits("request_headers", &policy.request_headers))
         .chain(edits("response_headers", &policy.response_headers))
         .collect()

@@ -70,6 +70,8 @@ impl Client {
     pub(crate) fn connect_from(source: &str, address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let source: IpAddr = source.parse().unwrap();
+        // Its port may be one that an edge listens on elsewhere, and widens to all addresses while this one is remembered.
+        socket.set_reuse_address(true).unwrap();
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
         socket.connect_timeout(&address.into(), DEADLINE).unwrap();
         Self::over(socket)

@@ -109,7 +109,17 @@ impl Setup {
     }
 
     pub(crate) fn start(self) -> Edge {
-        let process = self.spawn();
+        let process = self.spawn(&[]);
+        self.serving(process)
+    }
+
+    /// `hostler run --replace`.
+    pub(crate) fn start_replacing(self) -> Edge {
+        let process = self.spawn(&["--replace"]);
+        self.serving(process)
+    }
+
+    fn serving(self, process: Process) -> Edge {
         process
             .stderr
             .json("\"serving\"", |event| event["message"] == "serving");
@@ -129,7 +139,7 @@ impl Setup {
 
     /// The same where the configuration asks for text.
     pub(crate) fn start_with_text_log(self) -> Edge {
-        let process = self.spawn();
+        let process = self.spawn(&[]);
         process
             .stderr
             .find("serving", |line| line.contains("serving").then_some(()));
@@ -150,9 +160,11 @@ impl Setup {
         }
     }
 
-    fn spawn(&self) -> Process {
+    /// `hostler run`, which may not come to serve.
+    pub(crate) fn spawn(&self, options: &[&str]) -> Process {
         let config = self.config();
-        Process::spawn(self.command(&["run", "--config", config.to_str().unwrap()]))
+        let run = ["run", "--config", config.to_str().unwrap()];
+        Process::spawn(self.command(&[&run, options].concat()))
     }
 }
 
@@ -187,6 +199,11 @@ impl Edge {
         self.setup.directory()
     }
 
+    /// To run commands beside it.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address())
     }
@@ -195,6 +212,10 @@ impl Edge {
     #[track_caller]
     pub(crate) fn get(&self, host: &str, path: &str) -> Response {
         self.client().get_with(host, path, "Connection: close\r\n")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {
@@ -293,6 +314,10 @@ impl Edge {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.process.wait()
     }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
 }
 
 /// A child process with its output gathered, killed when it is dropped.
@@ -318,8 +343,16 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     #[track_caller]

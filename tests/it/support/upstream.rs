@@ -213,7 +213,8 @@ pub(crate) struct Connection {
     seen: Watched<Seen>,
     /// 1 for the first that the app accepted.
     pub(crate) number: usize,
-    resetting: bool,
+    /// A FIN at the end of the script would be too early.
+    no_fin: bool,
 }
 
 impl Connection {
@@ -225,7 +226,7 @@ impl Connection {
             reader: BufReader::new(socket),
             seen,
             number: 0,
-            resetting: false,
+            no_fin: false,
         };
         connection.number = connection.seen.change(|seen| {
             seen.connections += 1;
@@ -296,7 +297,13 @@ impl Connection {
             .get_ref()
             .set_linger(Some(Duration::ZERO))
             .unwrap();
-        self.resetting = true;
+        self.no_fin = true;
+    }
+
+    /// The socket, for the test to close: the end of the script does not.
+    pub(crate) fn leave_open(&mut self) -> Socket {
+        self.no_fin = true;
+        self.writer()
     }
 }
 
@@ -319,7 +326,7 @@ impl Write for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // A FIN would go out before the RST. Otherwise it goes out now, before anyone hears that the script has ended.
-        if !self.resetting {
+        if !self.no_fin {
             drop(self.reader.get_ref().shutdown(Shutdown::Both));
         }
         self.seen.change(|seen| seen.open -= 1);
@@ -391,11 +398,31 @@ impl Unanswering {
         panic!("the queue of the listener does not fill");
     }
 
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap().as_socket().unwrap()
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!(
-            "http://{}",
-            self.listener.local_addr().unwrap().as_socket().unwrap()
-        )
+        format!("http://{}", self.address())
+    }
+
+    /// Waits until somebody's SYN to it stays without an answer.
+    pub(crate) fn wait_for_a_dial(&self) {
+        // proc(5): remote address and state, in hexadecimal; 02 is SYN_SENT.
+        let hanging = format!(":{:04X} 02 ", self.address().port());
+        eventually("a dial hangs", || {
+            let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            sockets.contains(&hanging)
+        });
+    }
+
+    /// The app comes up, at the same address; what had filled its queue leaves.
+    pub(crate) fn come_up(
+        self,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Upstream {
+        let url = self.url();
+        Upstream::listen(self.listener, url, script)
     }
 }
 

@@ -1,6 +1,6 @@
-//! Writing a request: its head line by line, and the framing around its body.
+//! Writing messages: heads line by line, and the framing around a body.
 
-use http::HeaderMap;
+use super::Fields;
 
 /// `GET /path HTTP/1.1`
 pub(crate) fn request_line(out: &mut Vec<u8>, method: &str, target: &str) {
@@ -10,9 +10,20 @@ pub(crate) fn request_line(out: &mut Vec<u8>, method: &str, target: &str) {
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
-/// One field line. Name and value come from `http`'s types or from constants, so neither can hold a line break.
-pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
+/// `HTTP/1.1 200 OK`, of code and reason as an app wrote them. The space after the code is no option
+/// (RFC 9112 §4).
+pub(crate) fn status_line(out: &mut Vec<u8>, status: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status);
+    if status.len() == 3 {
+        out.push(b' ');
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// One field line. Name and value have been read as such, or are constants, so neither can hold a line break.
+pub(crate) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
@@ -35,10 +46,10 @@ pub(crate) fn chunk_start(out: &mut Vec<u8>, len: usize) {
 pub(crate) const CHUNK_END: &[u8] = b"\r\n";
 
 /// The last chunk, the trailer section and the end of a chunked body (RFC 9112 §7.1.2).
-pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers.into_iter().flatten() {
-        field(out, name.as_str(), value.as_bytes());
+    if let Some(trailers) = trailers {
+        trailers.write(out, |field| field.name.may_be_trailer());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -57,14 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn trailers_stand_between_the_last_chunk_and_the_end() {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", "0".parse().unwrap());
-        let mut out = Vec::new();
-        last_chunk(&mut out, Some(&trailers));
-        assert_eq!(out, b"0\r\ngrpc-status: 0\r\n\r\n");
-        out.clear();
-        last_chunk(&mut out, None);
-        assert_eq!(out, b"0\r\n\r\n");
+    fn a_status_line_always_has_its_second_space() {
+        for (status, line) in [
+            ("200 OK", "HTTP/1.1 200 OK\r\n"),
+            ("200 ", "HTTP/1.1 200 \r\n"),
+            ("200", "HTTP/1.1 200 \r\n"),
+        ] {
+            let mut out = Vec::new();
+            status_line(&mut out, status.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), line);
+        }
     }
 }

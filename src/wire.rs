@@ -1,0 +1,150 @@
+//! One socket and the bytes that wait on either side of it: what was read and hasn't been understood, and what was
+//! written and hasn't been sent. It knows nothing of what they mean.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use crate::{http1::Buffer, stream::Stream};
+
+/// What an idle connection may keep for the next heads that it writes.
+const OUTPUT_KEPT_BYTES: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) stream: Stream,
+    pub(crate) input: Buffer,
+    /// Heads and framing on their way out; `sent` bytes of it are gone.
+    output: Vec<u8>,
+    sent: usize,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: Buffer::default(),
+            output: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Where more is added, behind what hasn't been sent yet.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        if self.is_flushed() {
+            self.output.clear();
+            self.sent = 0;
+        }
+        &mut self.output
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.sent == self.output.len()
+    }
+
+    /// How much of the output hasn't been sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Drops what hasn't been sent: nobody wants it any more.
+    pub(crate) fn forget_output(&mut self) {
+        self.output.clear();
+        self.sent = 0;
+    }
+
+    /// Reads what there is, into a buffer for at least `wanted` bytes if it is empty; zero bytes mean that the other
+    /// side has ended.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        wanted: usize,
+    ) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() && self.stream.poll_read_ready(cx)?.is_pending() {
+            // Whoever waits holds no memory.
+            self.input.rest();
+            return Poll::Pending;
+        }
+        let mut space = ReadBuf::new(self.input.space(wanted));
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut space);
+        let bytes = space.filled().len();
+        if read.is_pending() {
+            self.input.rest();
+        }
+        ready!(read)?;
+        self.input.filled(bytes);
+        Poll::Ready(Ok(bytes))
+    }
+
+    /// One write of what stands in the output, of `data` behind it, and of the `tail` that follows the data: how much was
+    /// taken. Ready as well if there was nothing to send.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        tail: &[u8],
+    ) -> Poll<io::Result<Sent>> {
+        let output = &self.output[self.sent..];
+        let stream = Pin::new(&mut self.stream);
+        let written = match (output.is_empty(), data.is_empty() && tail.is_empty()) {
+            (true, true) => return Poll::Ready(Ok(Sent::default())),
+            (false, true) => ready!(stream.poll_write(cx, output))?,
+            (true, false) if tail.is_empty() => ready!(stream.poll_write(cx, data))?,
+            (_, false) => {
+                let slices = [output, data, tail].map(IoSlice::new);
+                ready!(stream.poll_write_vectored(cx, &slices))?
+            }
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_output = written.min(output.len());
+        let of_data = (written - of_output).min(data.len());
+        self.sent += of_output;
+        Poll::Ready(Ok(Sent {
+            bytes: written,
+            of_data,
+            of_tail: written - of_output - of_data,
+        }))
+    }
+
+    /// Holds no more than an idle connection needs.
+    pub(crate) fn rest(&mut self) {
+        self.input.rest();
+        if self.is_flushed() && self.output.capacity() > OUTPUT_KEPT_BYTES {
+            self.forget_output();
+            self.output = Vec::new();
+        }
+    }
+}
+
+/// What one write has taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sent {
+    pub(crate) bytes: usize,
+    pub(crate) of_data: usize,
+    pub(crate) of_tail: usize,
+}
+
+/// What is to go out behind the output: so many bytes from the front of another wire's input, and what ends them.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) data: usize,
+    pub(crate) tail: &'static [u8],
+}
+
+impl Piece {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.data == 0 && self.tail.is_empty()
+    }
+
+    /// That much of it is gone.
+    pub(crate) fn advance(&mut self, sent: Sent) {
+        self.data -= sent.of_data;
+        self.tail = &self.tail[sent.of_tail..];
+    }
+}
