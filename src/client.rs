@@ -17,6 +17,7 @@ use crate::{
     handle::Next,
     headers::BodyLength,
     http1::{Buffer, RequestHead, buffer::SMALL_BYTES},
+    proxy_header,
     session::{Phase, Session},
     stream::Stream,
     wire::{Sent, Wire},
@@ -25,9 +26,8 @@ use crate::{
 /// How long a draining edge waits for one more request of a client that is connected and silent.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// How much a client may send ahead of what it has been answered. Beyond it nothing is read, and so it isn't noticed
-/// either that it leaves.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How much a client may send ahead of what it has been answered. Beyond it nothing is read.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How long, and how much, a connection that is to be closed waits for its client to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -40,6 +40,8 @@ pub(crate) struct Client {
     last: Buffer,
     session: Rc<Session>,
     headers_bytes_max: usize,
+    /// Whether a PROXY header is still to come, before anything of the client's.
+    expects_proxy_header: bool,
     /// How much of the input has been looked at for a head, in vain.
     seen: usize,
     /// Whether a silent client has been given its last call.
@@ -69,11 +71,13 @@ pub(crate) enum Interrupted {
 impl Client {
     pub(crate) fn new(stream: Stream, session: Rc<Session>) -> Self {
         let limits = session.worker().limits();
+        let expects_proxy_header = session.worker().expects_proxy_header(session.peer().ip);
         Self {
             wire: Wire::new(stream),
             last: Buffer::default(),
             session,
             headers_bytes_max: limits.headers_bytes_max,
+            expects_proxy_header,
             seen: 0,
             called: false,
             requests: 0,
@@ -92,24 +96,8 @@ impl Client {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         loop {
-            self.skip_empty_lines();
-            if self.has_line() {
-                self.session.begin_head();
-                let mut head = self.session.worker().spare_head();
-                match head.parse(self.wire.input.bytes(), self.headers_bytes_max) {
-                    Ok(Some(length)) => {
-                        self.wire.input.consume(length);
-                        self.seen = 0;
-                        self.requests += 1;
-                        return Poll::Ready(Heard::Request(head));
-                    }
-                    Ok(None) => self.seen = self.wire.input.len(),
-                    Err(bad) => {
-                        let error = ProxyError::of_head(bad, self.headers_bytes_max);
-                        return Poll::Ready(Heard::Refused(error));
-                    }
-                }
-                self.session.worker().keep_head(head);
+            if let Some(heard) = self.take_next() {
+                return Poll::Ready(heard);
             }
             self.mind_drain();
             match self.wire.poll_fill(cx, SMALL_BYTES) {
@@ -121,10 +109,59 @@ impl Client {
         }
     }
 
+    /// What can be made of the bytes that are here, if it is something whole.
+    fn take_next(&mut self) -> Option<Heard> {
+        if self.expects_proxy_header && !self.take_proxy_header()? {
+            return Some(Heard::Refused(ProxyError::BadProxyHeader));
+        }
+        self.skip_empty_lines();
+        if !self.has_line() {
+            return None;
+        }
+        self.session.begin_head();
+        let mut head = self.session.worker().spares().request();
+        match head.parse(self.wire.input.bytes(), self.headers_bytes_max) {
+            Ok(Some(length)) => {
+                self.wire.input.consume(length);
+                self.seen = 0;
+                self.requests += 1;
+                return Some(Heard::Request(head));
+            }
+            Ok(None) => self.seen = self.wire.input.len(),
+            Err(bad) => {
+                let error = ProxyError::of_head(bad, self.headers_bytes_max);
+                return Some(Heard::Refused(error));
+            }
+        }
+        self.session.worker().spares().keep_request(head);
+        None
+    }
+
+    /// Whether the connection begins as one from a proxy has to, once that can be told.
+    fn take_proxy_header(&mut self) -> Option<bool> {
+        let input = &mut self.wire.input;
+        match proxy_header::parse(input.bytes()) {
+            Ok(Some((length, source))) => {
+                input.consume(length);
+                self.expects_proxy_header = false;
+                self.session.pass_on(source);
+                Some(true)
+            }
+            Ok(None) => {
+                if !input.is_empty() {
+                    self.session.begin_head();
+                }
+                None
+            }
+            Err(proxy_header::Invalid) => Some(false),
+        }
+    }
+
     /// Some clients send an empty line behind a body; it is no beginning of a request (RFC 9112 §2.2).
     fn skip_empty_lines(&mut self) {
-        while self.seen == 0 && self.wire.input.bytes().starts_with(b"\r\n") {
+        while self.wire.input.bytes().starts_with(b"\r\n") {
             self.wire.input.consume(2);
+            self.seen = 0;
         }
     }
 
@@ -182,7 +219,18 @@ impl Client {
                 Ok(0) | Err(_) => return Poll::Ready(()),
             }
         }
-        Poll::Pending
+        if self.has_left() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// The same while nothing can be read of what the client sends, and so its end isn't met. Whoever finds that it is
+    /// still there is woken to look again.
+    pub(crate) fn has_left(&self) -> bool {
+        self.session.deadline().look_again();
+        self.wire.stream.has_ended()
     }
 
     /// See [`Wire::poll_send`].
@@ -219,6 +267,7 @@ impl Client {
             self.session.moved();
         }
         self.last.rest();
+        self.wire.rest();
         Poll::Ready(Ok(()))
     }
 
@@ -247,11 +296,18 @@ impl Client {
         }
     }
 
-    /// The response can't be completed, and there is no status left to say so: the client has to see that something is
-    /// missing. Where the end of the connection would be the end of the body, only a reset says that.
-    pub(crate) fn cut(&mut self, body: BodyLength) {
+    /// A response is about to be sent. If it can't be completed, for whichever reason, the client has to see that
+    /// something is missing: where the end of the connection would be the end of the body, only a reset says that.
+    pub(crate) fn begin_response(&self, body: BodyLength) {
         if body == BodyLength::UntilClose {
-            self.wire.stream.reset_on_close();
+            self.wire.stream.reset_on_close(true);
+        }
+    }
+
+    /// It is complete, and the system has all of it.
+    pub(crate) fn end_response(&self, body: BodyLength) {
+        if body == BodyLength::UntilClose {
+            self.wire.stream.reset_on_close(false);
         }
     }
 

@@ -15,10 +15,7 @@ use crate::{
 
 /// Serves a client until it leaves, or is asked to.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let deadline = worker.deadlines().register(&waker);
-    let session = Rc::new(Session::new(worker, peer, deadline));
-    let mut client = Client::new(stream, session);
+    let mut client = begin(worker, stream, peer).await;
     loop {
         let head = match client.next().await {
             Heard::Request(head) => head,
@@ -26,13 +23,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
             Heard::Over => return,
         };
         let next = handle(&mut client, &head).await;
-        client.session().worker().keep_head(head);
+        client.session().worker().spares().keep_request(head);
         match next {
             Next::Request => {}
             Next::Close => return,
             Next::Linger => return client.linger().await,
         }
     }
+}
+
+/// Tells a client that it can't be served now.
+pub(crate) async fn turn_away(worker: Rc<Worker>, stream: Stream, peer: Peer, error: &ProxyError) {
+    refuse(begin(worker, stream, peer).await, error).await;
+}
+
+async fn begin(worker: Rc<Worker>, stream: Stream, peer: Peer) -> Client {
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let deadline = worker.deadlines().register(&waker);
+    let session = Rc::new(Session::new(worker, peer, deadline));
+    Client::new(stream, session)
 }
 
 /// Answers what is no request. Nothing after it on this connection can be relied on.

@@ -15,6 +15,8 @@ use slab::Slab;
 pub(crate) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 100;
 const NEVER: u64 = u64::MAX;
+/// How soon those are woken that wait for what nobody wakes them for.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A worker's clock and the deadlines that hang on it.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(crate) struct Deadlines {
 #[derive(Debug)]
 struct Slot {
     at: Cell<u64>,
+    /// When to be woken although nothing has passed.
+    look: Cell<u64>,
     waker: RefCell<Waker>,
 }
 
@@ -43,8 +47,9 @@ impl Deadlines {
             .slots
             .borrow()
             .iter()
-            .filter(|(_, slot)| slot.at.get() <= now)
+            .filter(|(_, slot)| slot.at.get() <= now || slot.look.get() <= now)
         {
+            slot.look.set(NEVER);
             slot.waker.borrow().wake_by_ref();
         }
     }
@@ -60,6 +65,7 @@ impl Deadlines {
     pub(crate) fn register(self: &Rc<Self>, waker: &Waker) -> Deadline {
         let slot = Rc::new(Slot {
             at: Cell::new(NEVER),
+            look: Cell::new(NEVER),
             waker: RefCell::new(waker.clone()),
         });
         let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
@@ -99,6 +105,13 @@ impl Deadline {
 
     pub(crate) fn clear(&self) {
         self.slot.at.set(NEVER);
+    }
+
+    /// Has the task woken in a while, whatever else may wake it, to look at what makes no noise.
+    pub(crate) fn look_again(&self) {
+        if self.slot.look.get() == NEVER {
+            self.slot.look.set(self.table.after(LOOK_AGAIN));
+        }
     }
 
     pub(crate) fn passed(&self) -> bool {
@@ -146,8 +159,16 @@ mod tests {
         table.tick(TICK * 5);
         assert!(!deadline.passed());
         deadline.clear();
+        deadline.look_again();
+        table.tick(TICK * 10);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "not yet");
+        table.tick(TICK * 11);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(!deadline.passed());
+        table.tick(TICK * 12);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2, "once");
         drop(deadline);
         table.tick(TICK * 99);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
     }
 }

@@ -18,7 +18,8 @@ use crate::{
     upstream::{
         Connection, DialError, Upstream,
         endpoint::Endpoint,
-        exchange::{Exchange, Failure},
+        exchange::Exchange,
+        failure::Failure,
         outage::{NoWait, Outage},
         pool::Use,
         upload::Upload,
@@ -115,7 +116,7 @@ pub(crate) async fn forward(
     record: &mut Record<'_>,
     outbound: &Outbound<'_>,
 ) -> Result<Answer, ProxyError> {
-    let mut upload = Upload::of(outbound.head);
+    let mut upload = Upload::of(outbound.head, outbound.policy.limits.body_bytes_max);
     let purpose = match (outbound.head.method.is_idempotent(), &upload) {
         (true, None) if outbound.policy.retries > 0 => Use::Repeatable,
         _ => Use::Once,
@@ -172,15 +173,18 @@ async fn connect(
     let began = Instant::now();
     loop {
         if let Some(outage) = &outage {
-            let hold = policy.hold.saturating_sub(began.elapsed());
-            wait(client, record, outage, hold).await?;
+            let most = policy.hold.saturating_sub(began.elapsed());
+            wait(client, record, outage, policy.hold, most).await?;
         }
         match dial(client, record, outbound, picked).await {
             Ok(connection) => {
                 client.session().worker().watch(upstream);
                 return Ok(connection);
             }
-            Err(ProxyError::ClientGone) => return Err(ProxyError::ClientGone),
+            // It isn't the upstream that is away.
+            Err(error @ (ProxyError::ClientGone | ProxyError::Exhausted { .. })) => {
+                return Err(error);
+            }
             Err(error) if policy.hold.is_zero() => return Err(error),
             Err(_) => {
                 let (away, just_now) = upstream.is_away();
@@ -194,16 +198,17 @@ async fn connect(
     }
 }
 
-/// Holds a request until its upstream is back, for as long as `hold` says from when it went away.
+/// Holds a request until its upstream is back, for as long as `hold` says from when it went away, and `most` at most.
 async fn wait(
     client: &mut Client,
     record: &mut Record<'_>,
     outage: &Outage,
     hold: Duration,
+    most: Duration,
 ) -> Result<(), ProxyError> {
     let away = |why: NoWait| ProxyError::UpstreamAway { cause: why.into() };
     let left = outage.patience(hold).map_err(away)?;
-    client.session().deadline().set(left);
+    client.session().deadline().set(left.min(most));
     let began = Instant::now();
     let waited = client.attend(outage.wait()).await;
     record.held(began.elapsed());
@@ -230,6 +235,7 @@ async fn dial(
             record.set_endpoint(&endpoint.into());
             Err(ProxyError::UpstreamUnreachable { cause: error })
         }
+        Ok(Err(DialError::Exhausted { error })) => Err(ProxyError::Exhausted { cause: error }),
         Ok(Err(away @ (DialError::Unresolved { .. } | DialError::Moved { .. }))) => {
             Err(ProxyError::UpstreamUnresolved {
                 cause: away.to_string().into(),
@@ -287,6 +293,9 @@ fn error(failure: Failure, exchange: &Exchange, policy: &Policy) -> ProxyError {
         },
         Failure::ClientTimeout => ProxyError::BodyTimeout {
             after: policy.timeouts.idle,
+        },
+        Failure::BodyTooLarge => ProxyError::BodyTooLarge {
+            bytes_max: policy.limits.body_bytes_max,
         },
         Failure::ClientGone => ProxyError::ClientGone,
         Failure::ClientBody(_) => ProxyError::BadRequest {

@@ -11,6 +11,7 @@ use crate::{
     forward::{Answer, Outbound, forward},
     headers::{self, BodyLength, Homeward, Persistence},
     http1::{BodyDecoder, Name, RequestHead},
+    limits,
     request::Asked,
     snapshot::Route,
     telemetry::record::Record,
@@ -53,7 +54,7 @@ async fn lead<'a>(
     let asked = Asked::read(head)?;
     record.set_host(asked.host);
     let worker = client.session().worker();
-    let vouched = worker.vouched(client.session().peer().ip, &head.fields);
+    let vouched = worker.vouched(client.session().peer(), &head.fields);
     if let Some(vouched) = &vouched {
         record.set_client(vouched.client);
         if let Some(id) = vouched.request_id {
@@ -66,16 +67,21 @@ async fn lead<'a>(
         .route(asked.authority.host())
         .ok_or_else(|| asked.unknown_host())?;
 
-    // 3 rewrite: what the app is to be told
-    let outbound = Outbound::new(&asked, &route, vouched.is_some());
-    record.set_route(&route, outbound.upstream.id());
+    record.set_route(&route);
 
-    // 4 forward
+    // 3 admit
+    limits::admit(&route.policy.limits, head)?;
+
+    // 4 rewrite: what the app is to be told
+    let outbound = Outbound::new(&asked, &route, vouched.is_some());
+    record.set_upstream(outbound.upstream.id());
+
+    // 5 forward
     let answer = forward(client, record, &outbound).await?;
     Ok((route, answer))
 }
 
-/// 5 answer: the app's response, to its last byte.
+/// 6 answer: the app's response, to its last byte.
 async fn respond(
     client: &mut Client,
     mut record: Record<'_>,
@@ -97,10 +103,10 @@ async fn respond(
     headers::write_response(client.wire.output(), &homeward);
     record.answered(exchange.head.status.as_u16());
     client.session().begin_response(route.policy.timeouts.idle);
+    client.begin_response(body);
     exchange.begin_relay(body);
     if let Err(failure) = poll_fn(|cx| exchange.poll_relay(cx, client)).await {
         record.cut(&failure);
-        client.cut(body);
         return Next::Close;
     }
     let early = exchange.upload_is_open();
@@ -110,6 +116,7 @@ async fn respond(
     if client.flush().await.is_err() {
         return Next::Close;
     }
+    client.end_response(body);
     record.complete();
     match connection {
         // The client may have been told that the connection persists, but what it still sends is nobody's.
@@ -142,7 +149,7 @@ fn persistence(
     Persistence::of(request, closes)
 }
 
-/// 5 answer: another protocol takes over.
+/// 6 answer: another protocol takes over.
 async fn switch(client: &mut Client, mut record: Record<'_>, route: &Route, exchange: Exchange) {
     let (policy, head) = (&route.policy, &exchange.head);
     record.answered(head.status.as_u16());
@@ -156,7 +163,7 @@ async fn switch(client: &mut Client, mut record: Record<'_>, route: &Route, exch
     }
 }
 
-/// 5 answer: the edge's own, to a request that reached no app, or got none from it.
+/// 6 answer: the edge's own, to a request that reached no app, or got none from it.
 async fn refuse(
     client: &mut Client,
     mut record: Record<'_>,

@@ -1,8 +1,8 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 //!
 //! The path of a request, in reading order: `listener` (accepting, on what `socket` has bound), `worker` (one
-//! thread), `connection`, `client` and `session` (one client), `handle` (the table of contents of a request), `request`,
-//! `method`, `route`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
+//! thread), `connection`, `client`, `proxy_header` and `session` (one client), `handle` (the table of contents of a request), `request`,
+//! `method`, `route`, `limits`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
 //!
 //! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
 //! all), `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
@@ -23,9 +23,11 @@ mod headers;
 mod holder;
 mod html;
 mod http1;
+mod limits;
 mod listener;
 mod listening;
 mod method;
+mod proxy_header;
 mod reload;
 mod request;
 pub mod route;
@@ -33,6 +35,7 @@ mod session;
 mod shutdown;
 mod snapshot;
 mod socket;
+mod spares;
 mod stream;
 mod telemetry;
 mod upgrade;

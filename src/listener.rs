@@ -92,7 +92,7 @@ async fn run(worker: Rc<Worker>, socket: BoundSocket, mut stop: oneshot::Receive
 
 fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     let Some(place) = worker.place() else {
-        return turn_away(worker, &stream, &peer);
+        return turn_away(worker, stream, peer);
     };
     let worker = Rc::clone(worker);
     spawn_local(async move {
@@ -101,12 +101,20 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     });
 }
 
-/// A full edge says so at once and keeps nothing. The client may not have sent its request yet, but an answer that is
-/// there when it looks is better than none.
-fn turn_away(worker: &Worker, stream: &Stream, peer: &Peer) {
+/// A full edge says so at once, and keeps nothing but a few clients until they have read it. The client may not have
+/// sent its request yet, but an answer that is there when it looks is better than none.
+fn turn_away(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
     let error = ProxyError::TooManyConnections;
+    if let Some(parting) = worker.parting() {
+        let worker = Rc::clone(worker);
+        spawn_local(async move {
+            connection::turn_away(worker, stream, peer, &error).await;
+            drop(parting);
+        });
+        return;
+    }
     let request_id = worker.request_id();
-    record::turned_away(worker, peer, &request_id, &error);
+    record::turned_away(worker, &peer, &request_id, &error);
     let mut answer = Vec::new();
     page::render(&error, None, request_id.as_str()).write(
         &mut answer,

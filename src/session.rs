@@ -2,18 +2,20 @@
 //! one deadline, and the counters of the request at hand. One task uses it, so nothing here is locked.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::Duration,
 };
 
-use crate::{deadline::Deadline, worker::Worker};
+use crate::{deadline::Deadline, proxy_header::Source, worker::Worker};
 
 #[derive(Debug)]
 pub(crate) struct Session {
     worker: Rc<Worker>,
     peer: Peer,
+    /// The client that a trusted proxy has passed on, for which the peer stands from then on.
+    passed_on: OnceCell<Peer>,
     deadline: Deadline,
     phase: Cell<Phase>,
     /// How long an idle connection is kept.
@@ -30,6 +32,9 @@ pub(crate) struct Peer {
     pub(crate) ip: IpAddr,
     /// The same as text, written once instead of for each request.
     pub(crate) text: Box<str>,
+    /// Whether it may speak for others, if it is trusted to. A proxy may not on a connection that it passes on for
+    /// somebody whom it doesn't name.
+    pub(crate) may_vouch: bool,
 }
 
 impl Peer {
@@ -38,6 +43,7 @@ impl Peer {
         Self {
             ip,
             text: ip.to_string().into(),
+            may_vouch: true,
         }
     }
 
@@ -70,6 +76,7 @@ impl Session {
         Self {
             worker,
             peer,
+            passed_on: OnceCell::new(),
             deadline,
             phase: Cell::new(Phase::Fresh),
             keepalive: limits.keepalive,
@@ -83,8 +90,22 @@ impl Session {
         &self.worker
     }
 
+    /// Who is at the other end, by the word of the proxy in between if there is one.
     pub(crate) fn peer(&self) -> &Peer {
-        &self.peer
+        self.passed_on.get().unwrap_or(&self.peer)
+    }
+
+    /// The proxy at the other end has said whose connection this is. The client's time begins only now.
+    pub(crate) fn pass_on(&self, source: Source) {
+        let _ = self.passed_on.set(match source {
+            Source::Client(client) => Peer::new(client),
+            Source::Unsaid => Peer {
+                may_vouch: false,
+                ..Peer::new(self.peer.ip)
+            },
+        });
+        self.phase.set(Phase::Fresh);
+        self.deadline.set(self.header_read);
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready},
     net::{TcpStream, UnixStream},
 };
 
@@ -27,6 +28,25 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has ended what it sends, even where that has not been read to its end. Known once the
+    /// runtime has heard of it; costs no system call.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.is(Interest::READABLE, Ready::is_read_closed)
+    }
+
+    /// Whether the connection was reset: nothing can be read or written any more.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is(Interest::WRITABLE, Ready::is_write_closed)
+    }
+
+    fn is(&self, interest: Interest, what: impl FnOnce(Ready) -> bool) -> bool {
+        let ready = match self {
+            Self::Tcp(stream) => stream.ready(interest).now_or_never(),
+            Self::Unix(stream) => stream.ready(interest).now_or_never(),
+        };
+        ready.is_some_and(|ready| ready.is_ok_and(what))
+    }
+
     /// Whether there is nothing to be read, as the system knows it at this moment.
     pub(crate) fn is_silent(&self) -> bool {
         let socket = match self {
@@ -37,12 +57,13 @@ impl Stream {
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Dropping it will look like an error to the other side, not like an end.
-    pub(crate) fn reset_on_close(&self) {
+    /// Whether dropping it will look like an error to the other side, and not like an end.
+    pub(crate) fn reset_on_close(&self, reset: bool) {
+        let linger = reset.then_some(Duration::ZERO);
         if let Self::Tcp(stream) = self
-            && let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
+            && let Err(error) = socket2::SockRef::from(stream).set_linger(linger)
         {
-            tracing::debug!(%error, "a connection can't be reset");
+            tracing::debug!(%error, "how a connection closes can't be set");
         }
     }
 

@@ -47,6 +47,15 @@ pub(crate) async fn run(
         if up_end.is_ready() && down_end.is_ready() {
             return Poll::Ready(Ok(()));
         }
+        for (pipe, from) in [(&up, &client.stream), (&down, &app.stream)] {
+            if pipe.is_blocked() {
+                // Nothing is read from there, and so neither is its end.
+                session.deadline().look_again();
+                if from.is_dead() {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+            }
+        }
         if session.deadline().passed() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -88,6 +97,11 @@ impl Pipe {
         }
     }
 
+    /// Whether the other side doesn't take what is there.
+    fn is_blocked(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     fn take_moved(&mut self) -> usize {
         std::mem::take(&mut self.moved)
     }
@@ -107,6 +121,9 @@ impl Pipe {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
                 self.pending.advance(written);
+                if self.pending.is_empty() {
+                    self.pending = BytesMut::new();
+                }
             }
             match self.state {
                 State::Open => {}

@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use crate::{http1::Buffer, stream::Stream};
 
 /// What an idle connection may keep for the next heads that it writes.
-const OUTPUT_KEPT_BYTES: usize = 1024;
+const OUTPUT_KEPT_BYTES: usize = 2 * 1024;
+/// When so much of the output is gone, its memory is used again, although there may always be more behind it.
+const OUTPUT_GONE_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -36,7 +38,9 @@ impl Wire {
     /// Where more is added, behind what hasn't been sent yet.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         if self.is_flushed() {
-            self.output.clear();
+            self.forget_output();
+        } else if self.sent >= OUTPUT_GONE_BYTES {
+            self.output.drain(..self.sent);
             self.sent = 0;
         }
         &mut self.output

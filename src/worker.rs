@@ -28,10 +28,12 @@ use crate::{
     date::Date,
     deadline::{Deadlines, TICK},
     headers::{self, Vouched},
-    http1::{Fields, RequestHead, ResponseHead},
+    http1::Fields,
     listener::{Accepting, Waiting},
+    session::Peer,
     snapshot::{Route, Snapshot},
     socket::BoundSocket,
+    spares::Spares,
     telemetry::{
         access_log::{AccessLog, Batch},
         request_id::RequestId,
@@ -50,8 +52,8 @@ use crate::{
 /// Orders that wait for a worker. They come one a reload, and a worker takes them at once.
 const COMMANDS_MAX: usize = 16;
 
-/// Heads that a worker keeps for later; with large cookies one takes some 8 KiB.
-const SPARES_MAX: usize = 64;
+/// Clients that a full worker turns away in good order at one time; it closes on further ones as soon as they are told.
+const PARTINGS_MAX: usize = 64;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -97,11 +99,13 @@ pub(crate) struct Worker {
     pool: RefCell<Pool>,
     log: RefCell<Batch>,
     random: RefCell<fastrand::Rng>,
-    spares: RefCell<Spares>,
+    spares: Spares,
     date: Cell<Date>,
     scratch: RefCell<Box<[u8]>>,
     stage: Cell<Stage>,
     connections: Cell<usize>,
+    /// Clients that are being turned away.
+    partings: Cell<usize>,
     /// Told when the last connection has gone.
     empty: Notify,
 }
@@ -200,11 +204,12 @@ impl Worker {
             deadlines: Rc::default(),
             pool: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
-            spares: RefCell::default(),
+            spares: Spares::default(),
             date: Cell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             stage: Cell::new(Stage::Serving),
             connections: Cell::new(0),
+            partings: Cell::new(0),
             empty: Notify::new(),
         }
     }
@@ -240,6 +245,15 @@ impl Worker {
         (before < most).then_some(place)
     }
 
+    /// Time for a client that can't have a place to be told so in good order, if not too many take it already.
+    pub(crate) fn parting(self: &Rc<Self>) -> Option<Parting> {
+        let partings = self.partings.get();
+        (partings < PARTINGS_MAX).then(|| {
+            self.partings.set(partings + 1);
+            Parting(Rc::clone(self))
+        })
+    }
+
     /// The generation that is served now.
     fn read<T>(&self, with: impl FnOnce(&Snapshot) -> T) -> T {
         with(self.snapshot.borrow_mut().load())
@@ -255,8 +269,21 @@ impl Worker {
     }
 
     /// What the peer says of a request, if its word is taken.
-    pub(crate) fn vouched<'h>(&self, peer: IpAddr, fields: &'h Fields) -> Option<Vouched<'h>> {
-        self.read(|snapshot| headers::vouched(peer, fields, &snapshot.trusted_proxies))
+    pub(crate) fn vouched<'h>(&self, peer: &Peer, fields: &'h Fields) -> Option<Vouched<'h>> {
+        let trusted =
+            |snapshot: &Snapshot| headers::vouched(peer.ip, fields, &snapshot.trusted_proxies);
+        self.read(trusted).filter(|_| peer.may_vouch)
+    }
+
+    /// Whether connections of this peer begin with a PROXY header.
+    pub(crate) fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        self.read(|snapshot| {
+            snapshot.proxy_protocol
+                && snapshot
+                    .trusted_proxies
+                    .iter()
+                    .any(|net| net.contains(&peer))
+        })
     }
 
     /// Has the control thread look the upstream's names up now and then, if it doesn't already.
@@ -327,22 +354,9 @@ impl Worker {
         RequestId::new(self.random.borrow_mut().u128(..))
     }
 
-    /// Memory for a request's head.
-    pub(crate) fn spare_head(&self) -> Box<RequestHead> {
-        self.spares.borrow_mut().requests.pop().unwrap_or_default()
-    }
-
-    pub(crate) fn keep_head(&self, head: Box<RequestHead>) {
-        keep(&mut self.spares.borrow_mut().requests, head);
-    }
-
-    /// Memory for a response's head.
-    pub(crate) fn spare_response(&self) -> Box<ResponseHead> {
-        self.spares.borrow_mut().responses.pop().unwrap_or_default()
-    }
-
-    pub(crate) fn keep_response(&self, head: Box<ResponseHead>) {
-        keep(&mut self.spares.borrow_mut().responses, head);
+    /// Memory that is used again.
+    pub(crate) fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// The time as HTTP writes it.
@@ -358,20 +372,6 @@ impl Worker {
     }
 }
 
-/// Heads of requests and responses that are over, for the next ones.
-#[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "they travel as boxes")]
-struct Spares {
-    requests: Vec<Box<RequestHead>>,
-    responses: Vec<Box<ResponseHead>>,
-}
-
-fn keep<T>(spares: &mut Vec<Box<T>>, spare: Box<T>) {
-    if spares.len() < SPARES_MAX {
-        spares.push(spare);
-    }
-}
-
 /// A client connection's place in the edge, free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Rc<Worker>);
@@ -384,5 +384,15 @@ impl Drop for Place {
         if worker.connections.get() == 0 {
             worker.empty.notify_one();
         }
+    }
+}
+
+/// A client that is being turned away.
+#[derive(Debug)]
+pub(crate) struct Parting(Rc<Worker>);
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        self.0.partings.set(self.0.partings.get() - 1);
     }
 }

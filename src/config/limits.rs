@@ -1,4 +1,4 @@
-//! The limits of the edge as a whole: their defaults, and the values that make no sense.
+//! The limits of the edge as a whole and of each tenant: their defaults, and the values that make no sense.
 //!
 //! Pure, like the rest of validation.
 
@@ -7,10 +7,10 @@ use std::{ops::RangeInclusive, time::Duration};
 use bytesize::ByteSize;
 
 use super::{
-    EdgeLimits,
+    EdgeLimits, TenantLimits,
     diagnostic::Diagnostic,
     leaf::Count,
-    raw::RawLimits,
+    raw::{RawLimits, RawTenantLimits},
     reader::{At, Field},
     validate::Checker,
 };
@@ -63,6 +63,28 @@ impl Checker<'_> {
         limits
     }
 
+    /// The route's keys over those of the defaults.
+    pub(super) fn tenant_limits(
+        &mut self,
+        raw: Field<Box<RawTenantLimits>>,
+        defaults: &TenantLimits,
+    ) -> TenantLimits {
+        let Some(raw) = raw.given() else {
+            return *defaults;
+        };
+        let mut limits = *defaults;
+        if let Some(At { value, span }) = raw.body.given() {
+            limits.body_bytes_max = value.as_u64();
+            // Elsewhere it means "without a limit", here it would refuse every upload.
+            if limits.body_bytes_max == 0 {
+                let message = "`body` can't be zero";
+                let remedy = "write how large a body may be, such as \"100MiB\" or \"1TiB\"";
+                self.tell(Diagnostic::new(span, message, remedy));
+            }
+        }
+        limits
+    }
+
     /// A number that is neither zero nor absurd.
     fn count(&mut self, field: Field<At<Count>>, key: &str, most: usize, default: usize) -> usize {
         let Some(At { value, span }) = field.given() else {
@@ -97,5 +119,41 @@ impl Checker<'_> {
             ));
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::of_text;
+
+    fn route(keys: &str) -> String {
+        format!("[routes.a]\nhosts = \"a.b\"\nupstream = \"http://a:1\"\n{keys}")
+    }
+
+    fn body(text: &str) -> u64 {
+        let config = of_text(text).unwrap_or_else(|errors| panic!("{errors}"));
+        config.routes[0].policy.limits.body_bytes_max
+    }
+
+    #[test]
+    fn a_route_wins_over_the_defaults() {
+        let defaults = "[defaults]\nlimits.body = \"2GiB\"\n";
+        assert_eq!(body(&route("")), 100 << 20);
+        assert_eq!(body(&format!("{defaults}{}", route(""))), 2 << 30);
+        let own = route("limits = { body = \"1kB\" }\n");
+        assert_eq!(body(&format!("{defaults}{own}")), 1000);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told() {
+        for (text, expected) in [
+            (route("limits.body = \"0B\"\n"), "`body` can't be zero"),
+            (route("limits.body = 5\n"), "write \"5B\""),
+            (route("limits.boddy = \"5B\"\n"), "did you mean `body`?"),
+            ("limits.body = \"5B\"\n".to_owned(), "unknown key `body`"),
+        ] {
+            let errors = of_text(&text).unwrap_err().to_string();
+            assert!(errors.contains(expected), "{expected}\n\nin\n\n{errors}");
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     pub(crate) listen: Vec<Address>,
     pub(crate) admin: Address,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Whether connections from those begin with a PROXY header.
+    pub(crate) proxy_protocol: bool,
     /// Where names are looked up; none for the servers of the system's configuration.
     pub(crate) nameservers: Vec<SocketAddr>,
     pub(crate) log: Log,
@@ -129,6 +131,7 @@ pub(crate) struct Policy {
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) limits: TenantLimits,
     /// Whether a connection is used only if the origin's name has its address once it stands.
     pub(crate) verify_address: bool,
     /// How long a request waits for an upstream that is away, counted from when it went away.
@@ -174,6 +177,7 @@ impl Default for Policy {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             timeouts: Timeouts::default(),
+            limits: TenantLimits::default(),
             verify_address: true,
             hold: Duration::from_secs(10),
             retries: 1,
@@ -245,6 +249,21 @@ impl Default for Timeouts {
             response: Duration::from_secs(60),
             idle: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What one tenant's requests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TenantLimits {
+    /// The body of a request.
+    pub(crate) body_bytes_max: u64,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 100 * 1024 * 1024,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     Balance, HeaderEdits, HostHeader, Policy, Timeouts,
     diagnostic::{Diagnostic, Span},
     leaf::Count,
-    raw::{RawDefaults, RawHeaderEdits, RawHealth, RawTimeouts},
+    raw::{RawDefaults, RawHeaderEdits, RawHealth, RawTenantLimits, RawTimeouts},
     reader::{At, Field, Named},
     validate::{Checker, value},
 };
@@ -31,6 +31,7 @@ impl Checker<'_> {
                 request_headers: raw.request_headers,
                 response_headers: raw.response_headers,
                 timeouts: raw.timeouts,
+                limits: raw.limits,
                 verify_address: raw.verify_address,
                 hold: raw.hold,
                 retries: raw.retries,
@@ -50,6 +51,7 @@ impl Checker<'_> {
                 *raw.timeouts.given().unwrap_or_default(),
                 &defaults.timeouts,
             ),
+            limits: self.tenant_limits(raw.limits, &defaults.limits),
             verify_address: value(raw.verify_address).unwrap_or(defaults.verify_address),
             hold: value(raw.hold).unwrap_or(defaults.hold),
             retries: self.retries(raw.retries, defaults.retries),
@@ -151,6 +153,7 @@ pub(super) struct RawPolicy {
     pub(super) request_headers: Field<Box<RawHeaderEdits>>,
     pub(super) response_headers: Field<Box<RawHeaderEdits>>,
     pub(super) timeouts: Field<Box<RawTimeouts>>,
+    pub(super) limits: Field<Box<RawTenantLimits>>,
     pub(super) verify_address: Field<At<bool>>,
     pub(super) hold: Field<At<Duration>>,
     pub(super) retries: Field<At<Count>>,
@@ -164,6 +167,7 @@ impl RawPolicy {
             && self.request_headers.is_absent()
             && self.response_headers.is_absent()
             && self.timeouts.is_absent()
+            && self.limits.is_absent()
             && self.verify_address.is_absent()
             && self.hold.is_absent()
             && self.retries.is_absent()

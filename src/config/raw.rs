@@ -86,6 +86,9 @@ tables! {
         /// Networks of the proxies in front of this one, whose word about the client is taken.
         #[schemars(extend("default" = []))]
         trusted_proxies: Many<IpNet>,
+        /// Whether connections from `trusted_proxies` begin with a PROXY header (version 1 or 2) that names the client.
+        #[schemars(extend("default" = false))]
+        proxy_protocol: At<bool>,
         /// Where the names of upstreams are looked up: an IP address, with or without a port; one or a list. Unless given,
         /// where the system's configuration says.
         nameservers: Many<NameServer>,
@@ -165,6 +168,8 @@ tables! {
         response_headers: Box<RawHeaderEdits>,
         /// How long the edge waits for an app.
         timeouts: Box<RawTimeouts>,
+        /// What the requests of a tenant may take.
+        limits: Box<RawTenantLimits>,
         /// Whether a name is looked up again once a connection stands, so that no other container can have got it. Only
         /// for names whose answers rotate, such as large public pools, is `false` the right thing.
         #[schemars(extend("default" = true))]
@@ -200,6 +205,8 @@ tables! {
         response_headers: Box<RawHeaderEdits>,
         /// How long the edge waits for the app.
         timeouts: Box<RawTimeouts>,
+        /// What the requests of this tenant may take.
+        limits: Box<RawTenantLimits>,
         /// Whether a name is looked up again once a connection stands, so that no other container can have got it. Only
         /// for names whose answers rotate, such as large public pools, is `false` the right thing.
         #[schemars(extend("default" = true))]
@@ -258,6 +265,13 @@ tables! {
         unhealthy: At<Count>,
         /// The Host that is asked by; the first of the route's hosts that is no wildcard unless given.
         host: At<HealthHost>,
+    }
+
+    /// What the requests of a tenant may take.
+    struct RawTenantLimits {
+        /// The body of a request; a larger one gets 413.
+        #[schemars(extend("default" = "100MiB"))]
+        body: At<ByteSize>,
     }
 
     /// How long the edge waits for an app.

@@ -146,6 +146,7 @@ mod tests {
         check_keys::<raw::RawRoute>(&root, &route);
         check_keys::<raw::RawHeaderEdits>(&root, &at(&route, "request_headers"));
         check_keys::<raw::RawTimeouts>(&root, &at(&route, "timeouts"));
+        check_keys::<raw::RawTenantLimits>(&root, &at(&route, "limits"));
         check_keys::<raw::RawHealth>(&root, &at(&route, "health"));
         let path = at(&route, "paths")["items"].clone();
         check_keys::<raw::RawPath>(&root, &path);

@@ -38,7 +38,13 @@ pub(super) fn validate(
     let mut checker = Checker { diagnostics };
     let (listen, admin) =
         checker.addresses(main.listen, main.admin.given().map(|admin| admin.listen));
+    let nobody_is_trusted = match &main.trusted_proxies {
+        Field::Given(networks) => networks.items.is_empty() && !networks.cut,
+        Field::Absent => true,
+        Field::Wrong => false,
+    };
     let trusted_proxies = checker.list(main.trusted_proxies, "network");
+    let proxy_protocol = checker.proxy_protocol(main.proxy_protocol, nobody_is_trusted);
     let nameservers = checker.list(main.nameservers, "name server");
     let log = log(main.log.given().unwrap_or_default());
     let shutdown = main.shutdown.given().unwrap_or_default();
@@ -53,6 +59,7 @@ pub(super) fn validate(
         listen,
         admin,
         trusted_proxies,
+        proxy_protocol,
         nameservers: nameservers.into_iter().map(|server| server.0).collect(),
         log,
         shutdown_grace: value(shutdown.grace).unwrap_or(GRACE),
@@ -134,6 +141,20 @@ impl Checker<'_> {
         };
         self.distinct(&many, noun);
         many.items.into_iter().map(|item| item.value).collect()
+    }
+
+    /// A PROXY header is believed of nobody but trusted proxies, so without any it would only get in the way.
+    fn proxy_protocol(&mut self, field: Field<At<bool>>, nobody_is_trusted: bool) -> bool {
+        let Some(At { value, span }) = field.given() else {
+            return false;
+        };
+        if value && nobody_is_trusted {
+            let message = "`proxy_protocol` is of no use without `trusted_proxies`";
+            let remedy =
+                "write whose PROXY headers are believed: `trusted_proxies = [\"10.0.0.7\"]`";
+            self.tell(Diagnostic::new(span, message, remedy));
+        }
+        value
     }
 
     fn distinct<T: Eq + Hash + ToString>(&mut self, many: &Many<T>, noun: &str) {
@@ -224,6 +245,7 @@ impl Checker<'_> {
             request_headers: raw.request_headers,
             response_headers: raw.response_headers,
             timeouts: raw.timeouts,
+            limits: raw.limits,
             verify_address: raw.verify_address,
             hold: raw.hold,
             retries: raw.retries,
@@ -368,6 +390,7 @@ mod tests {
             Address::Tcp("127.0.0.1:9180".parse().unwrap())
         );
         assert_eq!(config.trusted_proxies, []);
+        assert!(!config.proxy_protocol);
         assert_eq!(config.log.format, LogFormat::Auto);
         assert_eq!(config.log.level, LogLevel::Info);
         assert!(config.log.access);
@@ -382,6 +405,7 @@ mod tests {
             r#"
             listen = ["[::1]:80", "unix:/run/edge.sock"]
             trusted_proxies = ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]
+            proxy_protocol = true
             admin.listen = "127.0.0.1:1"
             log = { format = "text", level = "debug", access = false }
             shutdown.grace = "0s"
@@ -403,6 +427,7 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(nets, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+        assert!(config.proxy_protocol);
         assert_eq!(config.admin.to_string(), "127.0.0.1:1");
         assert_eq!(
             (config.log.format, config.log.level),
@@ -526,5 +551,20 @@ mod tests {
         let config =
             config("listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin.listen = \"127.0.0.1:0\"");
         assert_eq!(config.listen.len(), 2);
+    }
+
+    #[test]
+    fn a_proxy_header_needs_somebody_who_is_believed() {
+        let errors = of_text("proxy_protocol = true\n").unwrap_err().to_string();
+        assert!(errors.contains("proxy.toml:1:18"), "{errors}");
+        assert!(
+            errors.contains("write whose PROXY headers are believed"),
+            "{errors}"
+        );
+        assert!(!config("proxy_protocol = false\n").proxy_protocol);
+        // What is wrong with the list is told by itself.
+        let errors = of_text("trusted_proxies = \"10\"\nproxy_protocol = true\n");
+        let errors = errors.unwrap_err().to_string();
+        assert!(!errors.contains("of no use"), "{errors}");
     }
 }

@@ -45,7 +45,16 @@ pub(crate) enum ProxyError {
     BodyTimeout {
         after: Duration,
     },
+    /// A connection from a trusted proxy doesn't begin as it has to.
+    BadProxyHeader,
+    BodyTooLarge {
+        bytes_max: u64,
+    },
     TooManyConnections,
+    /// The edge has nothing left to dial an upstream with.
+    Exhausted {
+        cause: io::Error,
+    },
     /// The upstream's name has no address now.
     UpstreamUnresolved {
         cause: Cause,
@@ -119,7 +128,9 @@ impl ProxyError {
     /// The status of the answer, or for errors that are never answered, the one in the log.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::BadHost(_) | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::BadHost(_) | Self::BadRequest { .. } | Self::BadProxyHeader => {
+                StatusCode::BAD_REQUEST
+            }
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownHost { .. } => StatusCode::NOT_FOUND,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -128,7 +139,9 @@ impl ProxyError {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
             Self::HeaderTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyConnections
+            | Self::Exhausted { .. }
             | Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable { .. }
@@ -154,12 +167,15 @@ impl ProxyError {
             | Self::TooManyHeaders
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
+            | Self::BadProxyHeader
+            | Self::BodyTooLarge { .. }
             | Self::TooManyConnections
             | Self::ClientGone
             | Self::Aborted { .. } => true,
             // After CONNECT a client may go on in another protocol.
             Self::MethodNotAllowed { method } => method == Method::CONNECT,
             Self::UnknownHost { .. }
+            | Self::Exhausted { .. }
             | Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. }
             | Self::UpstreamUnreachable { .. }
@@ -184,7 +200,10 @@ impl ProxyError {
             Self::TooManyHeaders => "too_many_headers",
             Self::HeaderTimeout { .. } => "header_timeout",
             Self::BodyTimeout { .. } => "body_timeout",
+            Self::BadProxyHeader => "bad_proxy_header",
+            Self::BodyTooLarge { .. } => "body_too_large",
             Self::TooManyConnections => "too_many_connections",
+            Self::Exhausted { .. } => "exhausted",
             Self::UpstreamUnresolved { .. } => "upstream_unresolved",
             Self::UpstreamAway { .. } => "upstream_away",
             Self::UpstreamUnreachable { .. } => "upstream_unreachable",
@@ -210,6 +229,8 @@ impl ProxyError {
             | Self::TooManyHeaders
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
+            | Self::BadProxyHeader
+            | Self::BodyTooLarge { .. }
             | Self::ClientGone => Fault::Client,
             Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. }
@@ -219,7 +240,7 @@ impl ProxyError {
             | Self::UpstreamClosed { .. }
             | Self::UpstreamInvalid { .. }
             | Self::IdleTimeout { .. } => Fault::Upstream,
-            Self::TooManyConnections => Fault::Edge,
+            Self::TooManyConnections | Self::Exhausted { .. } => Fault::Edge,
             Self::Aborted { fault, .. } => *fault,
         }
     }
@@ -251,8 +272,17 @@ impl ProxyError {
             Self::BodyTimeout { after } => {
                 format!("The request's body stood still for {}.", Seconds(*after)).into()
             }
+            Self::BadProxyHeader => {
+                "The connection does not begin with a PROXY header, as those from this address have to.".into()
+            }
+            Self::BodyTooLarge { bytes_max } => {
+                format!("The request's body takes more than {bytes_max} bytes.").into()
+            }
             Self::TooManyConnections => {
                 "Too many connections are open here. Try again in a moment.".into()
+            }
+            Self::Exhausted { .. } => {
+                "Too much is under way here. Try again in a moment.".into()
             }
             Self::UpstreamUnresolved { .. } | Self::UpstreamAway { .. } => {
                 "The application is away. Try again in a moment.".into()
@@ -286,7 +316,7 @@ impl ProxyError {
             Self::UpstreamUnresolved { cause }
             | Self::UpstreamAway { cause }
             | Self::UpstreamInvalid { cause } => Some(cause.as_ref()),
-            Self::UpstreamUnreachable { cause } => Some(cause),
+            Self::UpstreamUnreachable { cause } | Self::Exhausted { cause } => Some(cause),
             Self::UpstreamClosed { cause } => cause.as_ref().map(|cause| cause as _),
             Self::Aborted { cause, .. } => cause.as_ref().map(|cause| cause.as_ref() as _),
             Self::BadHost(_)
@@ -299,6 +329,8 @@ impl ProxyError {
             | Self::TooManyHeaders
             | Self::HeaderTimeout { .. }
             | Self::BodyTimeout { .. }
+            | Self::BadProxyHeader
+            | Self::BodyTooLarge { .. }
             | Self::TooManyConnections
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
@@ -401,7 +433,15 @@ pub(super) mod tests {
             ),
             (E::HeaderTimeout { after }, 408, "header_timeout", Client),
             (E::BodyTimeout { after }, 408, "body_timeout", Client),
+            (E::BadProxyHeader, 400, "bad_proxy_header", Client),
+            (
+                E::BodyTooLarge { bytes_max: 9 },
+                413,
+                "body_too_large",
+                Client,
+            ),
             (E::TooManyConnections, 503, "too_many_connections", Edge),
+            (E::Exhausted { cause: refused() }, 503, "exhausted", Edge),
             (E::ClientGone, 499, "client_gone", Client),
             (cut, 502, "aborted", Edge),
         ]

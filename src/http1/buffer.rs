@@ -117,6 +117,9 @@ fn memory(bytes: usize) -> Box<[u8]> {
     let (kept, size) = STOCK.with_borrow_mut(|stock| {
         if bytes <= SMALL_BYTES {
             (stock.small.pop(), SMALL_BYTES)
+        } else if bytes <= LARGE_BYTES / 2 {
+            // What grows, such as a long head, takes no more than it needs.
+            (None, bytes.next_power_of_two())
         } else if bytes <= LARGE_BYTES {
             (stock.large.pop(), LARGE_BYTES)
         } else {

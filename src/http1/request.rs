@@ -7,11 +7,10 @@ use http::Method;
 use httparse::{Error, Status};
 
 use super::{
-    BodyDecoder, Fields, Name,
+    BodyDecoder, ConnectionOptions, Fields, Name,
     fields::{FIELDS_MAX, Span},
     framing::{BadFraming, Framing, Repeated},
 };
-use crate::headers::ConnectionOptions;
 
 /// The head of one request. Its memory is used again for the next.
 #[derive(Debug, Default)]

@@ -6,12 +6,11 @@ use http::{Method, StatusCode};
 use httparse::Status;
 
 use super::{
-    BodyDecoder, Fields, Name,
+    BodyDecoder, ConnectionOptions, Fields, Name,
     fields::{FIELDS_MAX, Span},
     framing::{BadFraming, Framing, Repeated},
     request::check_line_ends,
 };
-use crate::headers::ConnectionOptions;
 
 /// Heads larger than this are refused: they are held in memory whole.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -45,6 +45,11 @@ pub(crate) fn chunk_start(out: &mut Vec<u8>, len: usize) {
 
 pub(crate) const CHUNK_END: &[u8] = b"\r\n";
 
+/// Chunks up to this size are copied behind one another, as long as no more than that waits to be sent, so that many
+/// small ones go out in one write.
+pub(crate) const SMALL_CHUNK_BYTES: usize = 2 * 1024;
+pub(crate) const GATHERED_BYTES_MAX: usize = 16 * 1024;
+
 /// The last chunk, the trailer section and the end of a chunked body (RFC 9112 §7.1.2).
 pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::{access_log::Line, request_id::RequestId};
 use crate::{
-    config::Timeouts,
+    config::{TenantLimits, Timeouts},
     error::{Fault, ProxyError},
     http1::{Name, RequestHead},
     session::{Peer, Session},
     snapshot::Route,
-    upstream::{Connection, UpstreamId, exchange::Failure},
+    upstream::{Connection, UpstreamId, failure::Failure},
     worker::Worker,
 };
 
@@ -78,8 +78,11 @@ impl<'a> Record<'a> {
         self.host = Some(host);
     }
 
-    pub(crate) fn set_route(&mut self, route: &Arc<Route>, upstream: UpstreamId) {
+    pub(crate) fn set_route(&mut self, route: &Arc<Route>) {
         self.route = Some(Arc::clone(route));
+    }
+
+    pub(crate) fn set_upstream(&mut self, upstream: UpstreamId) {
         self.upstream = Some(upstream);
     }
 
@@ -137,6 +140,9 @@ impl<'a> Record<'a> {
         self.went_wrong(&match failure {
             Failure::ClientBody(_) | Failure::ClientGone => ProxyError::ClientGone,
             Failure::ClientTimeout => ProxyError::ClientGone,
+            Failure::BodyTooLarge => ProxyError::BodyTooLarge {
+                bytes_max: self.limits().body_bytes_max,
+            },
             Failure::UpstreamTimeout => ProxyError::IdleTimeout {
                 after: self.timeouts().idle,
             },
@@ -167,6 +173,11 @@ impl<'a> Record<'a> {
     fn timeouts(&self) -> Timeouts {
         let route = self.route.as_ref();
         route.map_or_else(Timeouts::default, |route| route.policy.timeouts)
+    }
+
+    fn limits(&self) -> TenantLimits {
+        let route = self.route.as_ref();
+        route.map_or_else(TenantLimits::default, |route| route.policy.limits)
     }
 
     /// The upstream connection may carry another request.

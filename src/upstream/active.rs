@@ -192,8 +192,8 @@ fn judge(upstream: &Upstream, check: &Check, endpoint: &Endpoint, asked: Result<
                 }
             }
         }
-        // It is no endpoint of this upstream any more, and says nothing about one.
-        Err(Failure::Dial(DialError::Moved { .. })) => {}
+        // It is no endpoint of this upstream any more, or was never dialled: that says nothing about it.
+        Err(Failure::Dial(DialError::Moved { .. } | DialError::Exhausted { .. })) => {}
         Err(failure) => {
             let reason = format!("health check: {failure}");
             if endpoint.flunked(check.unhealthy, &reason, Instant::now()) {

@@ -17,6 +17,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use rustix::io::Errno;
 use tokio::{
     net::{TcpStream, UnixStream},
     time::{self, Instant},
@@ -61,6 +62,8 @@ pub(crate) enum DialError {
     Unresolved { name: Arc<str>, error: Unresolved },
     /// The last of the addresses that were tried.
     Unreachable { endpoint: String, error: io::Error },
+    /// The edge has no descriptor left to dial with; that says nothing about the address.
+    Exhausted { error: io::Error },
     /// Whenever a connection stood, its address was no longer the name's.
     Moved { name: Arc<str> },
     /// There are addresses, and the health checks of all of them fail.
@@ -72,6 +75,7 @@ impl fmt::Display for DialError {
         match self {
             Self::Unresolved { name, error } => write!(f, "{name}: {error}"),
             Self::Unreachable { endpoint, error } => write!(f, "{endpoint}: {error}"),
+            Self::Exhausted { error } => write!(f, "the edge can't dial: {error}"),
             Self::Moved { name } => write!(f, "{name}: its address keeps changing"),
             Self::Out { origin } => write!(f, "{origin}: its health checks fail"),
         }
@@ -116,6 +120,7 @@ impl Dial<'_> {
                 preferred.is_none_or(|preferred| !std::ptr::eq(preferred, &**endpoint))
             };
             endpoints.sort_by_key(|endpoint| (is_other(endpoint), endpoint.is_aside()));
+            let mut endpoints = families_in_turn(endpoints);
             endpoints.truncate(DIALS_MAX);
             match self.race(&endpoints).await {
                 Err(moved @ DialError::Moved { .. }) => {
@@ -138,9 +143,10 @@ impl Dial<'_> {
         match self.origin {
             Origin::Http { host, port } => {
                 let found = self.resolver.resolve(host, age).await?;
-                let found = found.iter().map(|ip| SocketAddr::new(*ip, *port));
-                let found: Vec<_> = found.collect();
-                Ok(self.endpoints.found(self.index, &found))
+                let addresses = found.addresses.iter();
+                let addresses = addresses.map(|ip| SocketAddr::new(*ip, *port));
+                let addresses: Vec<_> = addresses.collect();
+                Ok(self.endpoints.found(self.index, &addresses, found.unknown))
             }
             Origin::Unix(_) => Ok(self.endpoints.unix(self.index, self.origin.to_string())),
         }
@@ -175,6 +181,7 @@ impl Dial<'_> {
                 }
                 // Its successor has an address that nobody has dialled yet.
                 Some((_, Err(moved @ DialError::Moved { .. }))) => return Err(moved),
+                Some((_, Err(exhausted @ DialError::Exhausted { .. }))) => return Err(exhausted),
                 Some((endpoint, Err(error))) => {
                     endpoint.failed(&error.to_string(), Instant::now());
                     failure = Some(error);
@@ -222,6 +229,23 @@ impl Dial<'_> {
     }
 }
 
+/// So that a family that can't be reached from here doesn't take all the dials (RFC 8305 §4). Within each the order
+/// stays, and the first comes first.
+fn families_in_turn(endpoints: Vec<Arc<Endpoint>>) -> Vec<Arc<Endpoint>> {
+    let is_v6 = |endpoint: &Arc<Endpoint>| endpoint.address().is_some_and(|at| at.is_ipv6());
+    let first_is_v6 = endpoints.first().is_some_and(is_v6);
+    let (one, other): (Vec<_>, Vec<_>) = endpoints
+        .into_iter()
+        .partition(|endpoint| is_v6(endpoint) == first_is_v6);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut in_turn = Vec::with_capacity(one.len() + other.len());
+    while one.len() + other.len() > 0 {
+        in_turn.extend(one.next());
+        in_turn.extend(other.next());
+    }
+    in_turn
+}
+
 /// A path names one place and no other.
 async fn dial_unix(path: &Path, endpoint: &Arc<Endpoint>) -> Result<Verified, DialError> {
     match UnixStream::connect(path).await {
@@ -229,10 +253,23 @@ async fn dial_unix(path: &Path, endpoint: &Arc<Endpoint>) -> Result<Verified, Di
             stream: Stream::Unix(stream),
             endpoint: Arc::clone(endpoint),
         }),
-        Err(error) => Err(DialError::Unreachable {
-            endpoint: endpoint.text().to_owned(),
-            error,
-        }),
+        Err(error) => Err(unreachable(endpoint, error)),
+    }
+}
+
+/// Whose fault it is that a dial failed.
+fn unreachable(endpoint: &Endpoint, error: io::Error) -> DialError {
+    // Of the process, and of the system.
+    let ours = [Errno::MFILE, Errno::NFILE];
+    if ours
+        .iter()
+        .any(|ours| error.raw_os_error() == Some(ours.raw_os_error()))
+    {
+        return DialError::Exhausted { error };
+    }
+    DialError::Unreachable {
+        endpoint: endpoint.text().to_owned(),
+        error,
     }
 }
 
@@ -261,12 +298,9 @@ impl Target<'_> {
             stream = &mut connect => stream,
             lost = &mut doubt => return Err(lost),
         };
-        let unreachable = |error| DialError::Unreachable {
-            endpoint: self.endpoint.text().to_owned(),
-            error,
-        };
-        let stream = stream.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = stream.map_err(|error| unreachable(self.endpoint, error))?;
+        let nodelay = stream.set_nodelay(true);
+        nodelay.map_err(|error| unreachable(self.endpoint, error))?;
         Ok(Standing(stream))
     }
 
@@ -277,9 +311,9 @@ impl Target<'_> {
         }
         loop {
             time::sleep(DOUBT).await;
-            match self.resolver.resolve(self.name, Age::FromNow).await {
-                Ok(addresses) if addresses.contains(&self.address.ip()) => {}
-                Ok(_) => return self.moved(),
+            match self.resolver.has(self.name, self.address.ip()).await {
+                Ok(true) => {}
+                Ok(false) => return self.moved(),
                 Err(error) => return unresolved(self.name, error),
             }
         }
@@ -289,9 +323,8 @@ impl Target<'_> {
     /// container, or by one that has died since, and with it the connection.
     async fn verify(self, Standing(stream): Standing) -> Result<Verified, DialError> {
         if self.verify {
-            let addresses = self.resolver.resolve(self.name, Age::FromNow).await;
-            let addresses = addresses.map_err(|error| unresolved(self.name, error))?;
-            if !addresses.contains(&self.address.ip()) {
+            let has = self.resolver.has(self.name, self.address.ip()).await;
+            if !has.map_err(|error| unresolved(self.name, error))? {
                 return Err(self.moved());
             }
         }

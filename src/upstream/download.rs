@@ -13,14 +13,10 @@ use crate::{
     http1::{
         BodyDecoder, Decoded, Fields, InvalidBody,
         buffer::{LARGE_BYTES, SMALL_BYTES},
-        write,
+        write::{self, GATHERED_BYTES_MAX, SMALL_CHUNK_BYTES},
     },
     wire::Piece,
 };
-
-/// Chunks up to this size are copied behind one another, so that many small ones go out in one write.
-const SMALL_CHUNK_BYTES: usize = 2 * 1024;
-const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Download {
@@ -32,6 +28,10 @@ pub(super) struct Download {
     ended: bool,
     /// Whether the end was that of the connection.
     closed: bool,
+    /// Whether the connection has failed in the other direction. Then its end may be that of a body or not.
+    broken: bool,
+    /// What will end it, once the client has taken what came before.
+    failure: Option<DownloadError>,
 }
 
 /// What ended a download early.
@@ -51,12 +51,19 @@ impl Download {
             piece: Piece::default(),
             ended: false,
             closed: false,
+            broken: false,
+            failure: None,
         }
     }
 
     /// Whether the connection may carry another response.
     pub(super) fn ended_exactly(&self) -> bool {
         self.ended && !self.closed
+    }
+
+    /// The app has stopped reading, by a reset perhaps, which the system tells once.
+    pub(super) fn is_broken(&mut self) {
+        self.broken = true;
     }
 
     /// Whether it is the client that doesn't take what is there.
@@ -73,8 +80,14 @@ impl Download {
     ) -> Poll<Result<(), DownloadError>> {
         loop {
             // Before anything is sent, so that a small response goes out in one packet.
-            let gathered = self.gather(cx, connection, client);
-            if self.ended && gathered.is_ok() {
+            let mut more = Poll::Ready(());
+            if self.failure.is_none() {
+                match self.gather(cx, connection, client) {
+                    Ok(gathered) => more = gathered,
+                    Err(failure) => self.failure = Some(failure),
+                }
+            }
+            if self.ended && self.failure.is_none() {
                 let Piece { data, .. } = std::mem::take(&mut self.piece);
                 client.take_last(&mut connection.wire.input, data);
                 return Poll::Ready(Ok(()));
@@ -87,7 +100,10 @@ impl Download {
                 connection.wire.input.consume(sent.of_data);
                 self.piece.advance(sent);
             }
-            if gathered?.is_pending() {
+            if let Some(failure) = self.failure.take() {
+                return Poll::Ready(Err(failure));
+            }
+            if more.is_pending() {
                 return Poll::Pending;
             }
         }
@@ -109,7 +125,11 @@ impl Download {
                 Decoded::More => match connection.wire.poll_fill(cx, self.wanted()) {
                     Poll::Ready(Ok(0)) => {
                         self.closed = true;
-                        self.decoder.closed().map_err(DownloadError::Invalid)?;
+                        let ended = match self.decoder.closed() {
+                            Ok(()) if self.broken => Err(InvalidBody::Truncated),
+                            ended => ended,
+                        };
+                        ended.map_err(DownloadError::Invalid)?;
                     }
                     Poll::Ready(Ok(_)) => client.session().moved(),
                     Poll::Ready(Err(error)) => return Err(DownloadError::Upstream(error)),

@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
-use super::balance::hash;
+use super::{balance::hash, resolve::Family};
 
 /// How long an address that failed is dialled last; the longer the more often it has failed.
 const ASIDE_FIRST: Duration = Duration::from_millis(500);
@@ -300,10 +300,21 @@ impl Endpoints {
         self.now.load_full().unwrap_or_default()
     }
 
-    /// Those of an origin's name, which has been looked up: `addresses` is all that it has. What it had before and
-    /// hasn't now is used no more, and neither are connections to it.
-    pub(super) fn found(&self, origin: usize, addresses: &[SocketAddr]) -> Vec<Arc<Endpoint>> {
+    /// Those of an origin's name, which has been looked up: `addresses` is all that it has, but for those of the family
+    /// that is `unknown`. What it had before and hasn't now is used no more, and neither are connections to it.
+    pub(super) fn found(
+        &self,
+        origin: usize,
+        addresses: &[SocketAddr],
+        unknown: Option<Family>,
+    ) -> Vec<Arc<Endpoint>> {
         let mut wanted = addresses.to_vec();
+        if let Some(unknown) = unknown {
+            let known = self.with(|all| all.to_vec()).into_iter();
+            let of_origin = known.filter(|endpoint| endpoint.origin == origin);
+            let addresses = of_origin.filter_map(|endpoint| endpoint.address);
+            wanted.extend(addresses.filter(|address| Family::of(address.ip()) == unknown));
+        }
         wanted.sort_unstable();
         wanted.dedup();
         // By their order, so that the same ones are kept each time.
@@ -444,23 +455,37 @@ mod tests {
     #[test]
     fn an_address_that_stays_is_the_same_endpoint_and_one_that_left_is_not_used_again() {
         let endpoints = Endpoints::default();
-        let first = endpoints.found(0, &[address(2), address(1), address(2)]);
+        let first = endpoints.found(0, &[address(2), address(1), address(2)], None);
         assert_eq!(first.len(), 2);
         assert!(endpoints.are_several());
-        let second = endpoints.found(0, &[address(3), address(2)]);
+        let second = endpoints.found(0, &[address(3), address(2)], None);
         assert!(Arc::ptr_eq(&first[1], &second[0]));
         assert!(!first[0].is_usable() && first[1].is_usable());
-        let third = endpoints.found(0, &[address(1), address(2)]);
+        let third = endpoints.found(0, &[address(1), address(2)], None);
         assert!(
             !Arc::ptr_eq(&first[0], &third[0]),
             "it came back as another"
         );
         assert!(!first[0].is_usable());
-        let of_another = endpoints.found(1, &[address(1)]);
+        let of_another = endpoints.found(1, &[address(1)], None);
         assert_eq!((of_another.len(), endpoints.all().len()), (1, 3));
-        endpoints.found(0, &[address(1)]);
-        endpoints.found(1, &[address(1)]);
+        endpoints.found(0, &[address(1)], None);
+        endpoints.found(1, &[address(1)], None);
         assert_eq!(endpoints.all().len(), 2);
+    }
+
+    #[test]
+    fn addresses_of_a_family_without_an_answer_stay() {
+        let v6 = SocketAddr::new([0, 0, 0, 0, 0, 0, 0, 1].into(), 8000);
+        let endpoints = Endpoints::default();
+        let first = endpoints.found(0, &[address(1), v6], None);
+        let second = endpoints.found(0, &[address(2)], Some(Family::V6));
+        assert_eq!(second.len(), 2);
+        assert!(Arc::ptr_eq(&first[1], &second[1]) && second[1].is_usable());
+        assert!(!first[0].is_usable(), "its own family has an answer");
+        assert_eq!(endpoints.found(0, &[v6], Some(Family::V4)).len(), 2);
+        assert_eq!(endpoints.found(0, &[address(2)], None).len(), 1);
+        assert!(!first[1].is_usable());
     }
 
     #[test]
@@ -469,10 +494,10 @@ mod tests {
         let many: Vec<SocketAddr> = (1..=1000)
             .map(|port| ([10, 0, 0, 1], port).into())
             .collect();
-        let first = endpoints.found(0, &many);
+        let first = endpoints.found(0, &many, None);
         assert_eq!(first.len(), PER_NAME_MAX);
         let shuffled: Vec<_> = many.into_iter().rev().collect();
-        let second = endpoints.found(0, &shuffled);
+        let second = endpoints.found(0, &shuffled, None);
         assert!(Arc::ptr_eq(&first[0], &second[0]));
     }
 }

@@ -4,7 +4,7 @@
 //! happened and how far things had got; whether to try again is decided by `forward`.
 
 use std::{
-    fmt, io,
+    io,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,14 +13,15 @@ use http::StatusCode;
 
 use super::{
     Connection,
-    download::{Download, DownloadError},
+    download::Download,
+    failure::Failure,
     upload::{Upload, UploadError},
 };
 use crate::{
     client::Client,
     config::Timeouts,
     headers::{self, BodyLength},
-    http1::{InvalidBody, InvalidHead, RequestHead, ResponseHead, buffer::SMALL_BYTES},
+    http1::{RequestHead, ResponseHead, buffer::SMALL_BYTES, response::HEAD_BYTES_MAX},
     request::listed,
 };
 
@@ -44,56 +45,17 @@ pub(crate) struct Exchange {
     /// Whether a byte of an answer has been seen.
     answered: bool,
     interim: u32,
+    /// How much of the input has been looked at for a head, in vain.
+    seen: usize,
     /// Whether the client has been told to send its body.
     continued: bool,
     /// The response's body, once its head has been seen.
     download: Option<Download>,
-    /// Whether the app has read all that it was sent.
+    /// Whether the app has taken the whole request before it answered. One that hasn't may take what is left of a body for
+    /// another request.
     taken: bool,
-}
-
-/// What ended an exchange early.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The app closed or reset the connection.
-    Closed(io::Error),
-    InvalidHead(InvalidHead),
-    InvalidBody(InvalidBody),
-    /// A 101 that nobody had asked for.
-    UnaskedUpgrade,
-    TooManyInterim,
-    /// The app didn't answer, or sent nothing more.
-    UpstreamTimeout,
-    /// The client stopped sending its body, or taking its response.
-    ClientTimeout,
-    /// The client's body was not valid.
-    ClientBody(InvalidBody),
-    ClientGone,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(error) => error.fmt(f),
-            Self::InvalidHead(error) => error.fmt(f),
-            Self::InvalidBody(error) | Self::ClientBody(error) => error.fmt(f),
-            Self::UnaskedUpgrade => f.write_str("101 without an upgrade being asked for"),
-            Self::TooManyInterim => f.write_str("interim responses without end"),
-            Self::UpstreamTimeout => f.write_str("the app stood still"),
-            Self::ClientTimeout => f.write_str("the client stood still"),
-            Self::ClientGone => f.write_str("the client left"),
-        }
-    }
-}
-
-impl From<DownloadError> for Failure {
-    fn from(error: DownloadError) -> Self {
-        match error {
-            DownloadError::ClientGone => Self::ClientGone,
-            DownloadError::Invalid(error) => Self::InvalidBody(error),
-            DownloadError::Upstream(error) => Self::Closed(error),
-        }
-    }
+    /// Whether it has stopped reading.
+    broken: bool,
 }
 
 impl Exchange {
@@ -109,15 +71,17 @@ impl Exchange {
         }
         let exchange = Self {
             pulled: upload.as_ref().is_some_and(Upload::is_pulled),
+            continued: upload.as_ref().is_some_and(Upload::was_told),
             connection,
             upload,
             timeouts,
-            head: client.session().worker().spare_response(),
+            head: client.session().worker().spares().response(),
             answered: false,
             interim: 0,
-            continued: false,
+            seen: 0,
             download: None,
             taken: true,
+            broken: false,
         };
         client.session().deadline().set(exchange.patience());
         exchange
@@ -140,11 +104,15 @@ impl Exchange {
             if let Some(status) = self.parse(request)? {
                 match status {
                     StatusCode::SWITCHING_PROTOCOLS => {
-                        let asked = self.switches_to(upgrade);
+                        // Not before it has been asked to the end.
+                        let asked = self.switches_to(upgrade) && self.connection.wire.is_flushed();
                         return Poll::Ready(asked.then_some(()).ok_or(Failure::UnaskedUpgrade));
                     }
                     status if status.is_informational() => self.interim(request, client)?,
-                    _ => return Poll::Ready(Ok(())),
+                    _ => {
+                        self.answered_early();
+                        return Poll::Ready(Ok(()));
+                    }
                 }
                 continue;
             }
@@ -171,21 +139,41 @@ impl Exchange {
     /// The status of the next head, if it is there.
     fn parse(&mut self, request: &RequestHead) -> Result<Option<StatusCode>, Failure> {
         let input = &mut self.connection.wire.input;
-        if input.is_empty() {
+        let new = input.bytes().get(self.seen..).unwrap_or_default();
+        // Whoever sends byte by byte doesn't have all of it read for each.
+        let has_line = self.seen == 0 || memchr::memchr(b'\n', new).is_some();
+        if new.is_empty() || !has_line && input.len() < HEAD_BYTES_MAX {
             return Ok(None);
         }
         let parsed = self.head.parse(input.bytes(), &request.method);
-        let length = parsed.map_err(Failure::InvalidHead)?;
-        Ok(length.map(|length| {
-            input.consume(length);
-            self.head.status
-        }))
+        let Some(length) = parsed.map_err(Failure::InvalidHead)? else {
+            self.seen = input.len();
+            return Ok(None);
+        };
+        input.consume(length);
+        self.seen = 0;
+        Ok(Some(self.head.status))
+    }
+
+    /// The final head is here. If the request isn't over, what is left of it may still be sent on, but not if its client
+    /// was to wait for a word that hasn't come: an app that has answered instead expects another request.
+    fn answered_early(&mut self) {
+        if let Some(upload) = &mut self.upload {
+            self.taken = false;
+            if upload.waits() {
+                upload.abandon();
+            }
+        }
     }
 
     /// The client is told where its response's body ends by `body`; its head stands in the client's output.
     pub(crate) fn begin_relay(&mut self, body: BodyLength) {
         let chunked = body == BodyLength::Chunked;
-        self.download = Some(Download::new(self.head.body.clone(), chunked));
+        let mut download = Download::new(self.head.body.clone(), chunked);
+        if self.broken {
+            download.is_broken();
+        }
+        self.download = Some(download);
     }
 
     /// Ready once the app has nothing more to do with the response: what is left of it waits for the client to take it.
@@ -224,7 +212,8 @@ impl Exchange {
     }
 
     /// The connection, which this exchange has given up or upgraded.
-    pub(crate) fn into_connection(self) -> Connection {
+    pub(crate) fn into_connection(mut self) -> Connection {
+        self.connection.wire.rest();
         self.connection
     }
 
@@ -244,7 +233,7 @@ impl Exchange {
             && self.upload.is_none()
             && self.connection.wire.input.is_empty()
             && self.connection.wire.is_flushed();
-        client.session().worker().keep_response(self.head);
+        client.session().worker().spares().keep_response(self.head);
         exact.then(|| {
             let mut connection = self.connection;
             connection.wire.rest();
@@ -292,16 +281,31 @@ impl Exchange {
         match sent {
             Poll::Ready(Ok(())) if self.upload.take().is_some() => deadline.set(self.patience()),
             Poll::Ready(Ok(())) => {}
-            Poll::Pending if self.connection.written() > before => deadline.set(self.patience()),
-            Poll::Pending => {}
+            Poll::Pending => {
+                if self.connection.written() > before {
+                    deadline.set(self.patience());
+                }
+                let blocked = self
+                    .upload
+                    .as_ref()
+                    .is_some_and(|upload| upload.is_blocked(&self.connection));
+                if blocked && client.has_left() {
+                    return Err(Failure::ClientGone);
+                }
+            }
             Poll::Ready(Err(UploadError::Client(error))) => return Err(Failure::ClientBody(error)),
+            Poll::Ready(Err(UploadError::TooLarge)) => return Err(Failure::BodyTooLarge),
             Poll::Ready(Err(UploadError::ClientGone)) => return Err(Failure::ClientGone),
             Poll::Ready(Err(UploadError::Upstream(error))) if self.connection.written() == 0 => {
                 return Err(Failure::Closed(error));
             }
             Poll::Ready(Err(UploadError::Upstream(_))) => {
                 self.taken = false;
+                self.broken = true;
                 self.connection.wire.forget_output();
+                if let Some(download) = &mut self.download {
+                    download.is_broken();
+                }
                 if let Some(upload) = &mut self.upload {
                     upload.abandon();
                 }

@@ -9,6 +9,7 @@ mod dial;
 mod download;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
+pub(crate) mod failure;
 pub(crate) mod outage;
 pub(crate) mod pool;
 pub(crate) mod resolve;
@@ -251,7 +252,7 @@ impl Upstream {
                 Origin::Http { host, port } => {
                     if let Ok(ip) = host.parse::<IpAddr>() {
                         let address = SocketAddr::new(ip, *port);
-                        self.endpoints.found(index, &[address]);
+                        self.endpoints.found(index, &[address], None);
                     }
                 }
                 Origin::Unix(_) => {

@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,10 +24,12 @@ const WAITING_MAX: usize = 512;
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// The same once nobody waits any more.
 const PROBE_EVERY_LATER: Duration = Duration::from_millis(500);
-/// After this, what is away is probed less often. It is the time that requests wait by default.
+/// After this, what is away is probed less often unless somebody waits. It is the time that requests wait by default.
 const PROBE_OFTEN_FOR: Duration = Duration::from_secs(10);
 /// An upstream that nobody has asked for in this time isn't probed until somebody does.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// It may be back for long by then, so those who ask wait for a probe, however long it has been away.
+const LOOK: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Those who waited are let go a few at a time: an app that has just come up is not to be run over.
 const RELEASED_AT_ONCE: usize = 8;
@@ -42,6 +44,10 @@ pub(crate) struct Outage {
     waiting: AtomicUsize,
     /// Whether anybody has asked since the probe last looked.
     asked: AtomicBool,
+    /// Whether the probe doesn't look until somebody asks.
+    forgotten: AtomicBool,
+    /// When somebody last had it look again, in milliseconds from the beginning of the outage.
+    remembered: AtomicU64,
     wake: Notify,
 }
 
@@ -72,16 +78,24 @@ impl Outage {
             gate: Semaphore::new(0),
             waiting: AtomicUsize::new(0),
             asked: AtomicBool::new(true),
+            forgotten: AtomicBool::new(false),
+            remembered: AtomicU64::new(0),
             wake: Notify::new(),
         }
     }
 
     /// How long a request may wait that is held for `hold`, counted from when the upstream went away.
     pub(crate) fn patience(&self, hold: Duration) -> Result<Duration, NoWait> {
-        if !self.asked.swap(true, Ordering::Relaxed) {
+        self.asked.store(true, Ordering::Relaxed);
+        if self.forgotten.swap(false, Ordering::Relaxed) {
+            self.remembered.store(self.away_ms(), Ordering::Relaxed);
             self.wake.notify_one();
         }
-        match hold.checked_sub(self.since.elapsed()) {
+        let until = match self.remembered.load(Ordering::Relaxed) {
+            0 => hold,
+            remembered => hold.max(Duration::from_millis(remembered) + LOOK.min(hold)),
+        };
+        match until.checked_sub(self.since.elapsed()) {
             None | Some(Duration::ZERO) => Err(NoWait::TooLong),
             Some(left) => Ok(left),
         }
@@ -109,12 +123,16 @@ impl Outage {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn has_waiters(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     async fn release(&self) {
         let mut count = RELEASED_AT_ONCE;
-        while self.waiting.load(Ordering::Relaxed) > 0 {
+        while self.has_waiters() {
             self.gate.add_permits(count);
             time::sleep(RELEASE_EVERY).await;
-            count *= 2;
+            count = (count * 2).min(WAITING_MAX);
         }
         self.gate.close();
     }
@@ -163,9 +181,10 @@ pub(crate) async fn probe(
         }
         drop(upstream);
         if now.duration_since(asked) >= FORGOTTEN_AFTER {
+            outage.forgotten.store(true, Ordering::Relaxed);
             // Now and then, to see whether the upstream is still anybody's.
             let _ = time::timeout(FORGOTTEN_AFTER, outage.wake.notified()).await;
-        } else if outage.since.elapsed() < PROBE_OFTEN_FOR {
+        } else if outage.since.elapsed() < PROBE_OFTEN_FOR || outage.has_waiters() {
             time::sleep(PROBE_EVERY).await;
         } else {
             time::sleep(PROBE_EVERY_LATER).await;
@@ -186,6 +205,24 @@ mod tests {
         time::advance(Duration::from_secs(6)).await;
         assert_eq!(outage.patience(hold), Err(NoWait::TooLong));
         assert_eq!(outage.patience(Duration::ZERO), Err(NoWait::TooLong));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_to_ask_for_a_forgotten_upstream_have_it_looked_at() {
+        let outage = Outage::new();
+        let hold = Duration::from_secs(10);
+        time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(outage.patience(hold), Err(NoWait::TooLong));
+        outage.forgotten.store(true, Ordering::Relaxed);
+        assert_eq!(outage.patience(hold), Ok(LOOK));
+        assert_eq!(outage.patience(hold), Ok(LOOK), "those beside it as well");
+        assert_eq!(
+            outage.patience(Duration::from_millis(5)),
+            Ok(Duration::from_millis(5))
+        );
+        assert_eq!(outage.patience(Duration::ZERO), Err(NoWait::TooLong));
+        time::advance(LOOK).await;
+        assert_eq!(outage.patience(hold), Err(NoWait::TooLong));
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,8 +33,7 @@ pub(crate) struct Pool {
 pub(crate) enum Use {
     /// A request that can be sent again if the connection turns out to be dead.
     Repeatable,
-    /// One that can't: it gets none that has been idle for longer than one of the endpoint's was seen to survive, and the
-    /// system is asked whether its end has come in just now.
+    /// One that can't: it gets none that has been idle for longer than one of the endpoint's was seen to survive.
     Once,
 }
 
@@ -62,15 +61,17 @@ impl Pool {
                     .rposition(|idle| idle.connection.is_to(endpoint))?,
             };
             let Idle { connection, since } = &idle[last];
-            let (idled, once) = (now - since, purpose == Use::Once);
-            if once && !connection.may_survive(idled) {
+            let idled = now - since;
+            if purpose == Use::Once && !connection.may_survive(idled) {
                 // Those below it have been idle for longer. They are good enough for others.
                 return None;
             }
+            // The system is asked itself: what came in since the runtime last heard from it may be the connection's end,
+            // or bytes that nobody asked for and that the next request would take for its answer.
             let good = connection.is_lendable()
                 && is_young(*since, now)
                 && is_quiet(connection)
-                && (!once || connection.wire.stream.is_silent());
+                && connection.wire.stream.is_silent();
             let mut taken = idle.remove(last);
             self.total -= 1;
             if good {

@@ -8,15 +8,17 @@ use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use hickory_resolver::{
     Resolver as Hickory, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::Name,
+    proto::rr::{Name, RData, RecordType},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -32,6 +34,8 @@ const RECENT: Duration = Duration::from_secs(1);
 const FORGET: Duration = Duration::from_secs(60);
 /// Shorter than the common 5 s: the one who waits has a request to answer.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Once one family has addresses, how long the other's answer is waited for (RFC 8305 §3).
+const OTHER_FAMILY_WAIT: Duration = Duration::from_millis(50);
 
 /// Where names are looked up; clones ask the same task.
 #[derive(Debug, Clone)]
@@ -39,13 +43,47 @@ pub(crate) struct Resolver {
     queries: mpsc::Sender<Query>,
 }
 
-/// The addresses of a name, or why it has none.
-pub(crate) type Answer = Result<Arc<[IpAddr]>, Unresolved>;
+/// The addresses of a name that was looked up. Each family is a question of its own, so that one that gets no answer
+/// neither holds the other up nor takes its addresses away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// At least one.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The family of which nothing is known, since there was no answer for it.
+    pub(crate) unknown: Option<Family>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    fn record_type(self) -> RecordType {
+        match self {
+            Self::V4 => RecordType::A,
+            Self::V6 => RecordType::AAAA,
+        }
+    }
+}
+
+/// The addresses of one family that a name has, perhaps none.
+type Answer = Result<Arc<[IpAddr]>, Unresolved>;
 
 /// A name that has no address now. Both an absent name and a silent name server mean that nobody can be reached.
 #[derive(Debug, Clone)]
 pub(crate) enum Unresolved {
     NotAName,
+    NoSuchName,
+    NoAddress,
     Lookup(NetError),
     /// The control thread is gone; the edge is about to end.
     Stopped,
@@ -55,10 +93,8 @@ impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAName => f.write_str("not a name that can be looked up"),
-            Self::Lookup(error) if error.is_nx_domain() => f.write_str("there is no such name"),
-            Self::Lookup(error) if error.is_no_records_found() => {
-                f.write_str("no address is known")
-            }
+            Self::NoSuchName => f.write_str("there is no such name"),
+            Self::NoAddress => f.write_str("no address is known"),
             Self::Lookup(error) => error.fmt(f),
             Self::Stopped => f.write_str("the edge is stopping"),
         }
@@ -68,7 +104,7 @@ impl fmt::Display for Unresolved {
 /// How old an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Age {
-    /// Up to a second, if it has addresses: a name that had none may have one by now.
+    /// Up to a second, if the name had an address: one that had none may have one by now.
     Recent,
     /// The look-up begins after the question was asked, so that the answer holds for a moment after it.
     FromNow,
@@ -76,10 +112,13 @@ pub(crate) enum Age {
 
 #[derive(Debug)]
 struct Query {
-    name: Arc<str>,
+    question: Question,
     age: Age,
     reply: oneshot::Sender<Answer>,
 }
+
+/// What is looked up at once.
+type Question = (Arc<str>, Family);
 
 impl Resolver {
     /// Starts the task, which asks `servers`, or if there are none those of the system's configuration.
@@ -94,13 +133,44 @@ impl Resolver {
     }
 
     /// The addresses of `host`, which may be a literal one.
-    pub(crate) async fn resolve(&self, host: &Arc<str>, age: Age) -> Answer {
+    pub(crate) async fn resolve(&self, host: &Arc<str>, age: Age) -> Result<Found, Unresolved> {
         if let Ok(address) = host.parse() {
-            return Ok([address].into());
+            return Ok(Found {
+                addresses: vec![address],
+                unknown: None,
+            });
         }
+        match (self.both(host, age).await, age) {
+            (Err(Unresolved::NoAddress), Age::Recent) => self.both(host, Age::FromNow).await,
+            (found, _) => found,
+        }
+    }
+
+    /// Whether `host`, which is no literal address, has `address` from now on. Only that family is asked for.
+    pub(crate) async fn has(&self, host: &Arc<str>, address: IpAddr) -> Result<bool, Unresolved> {
+        let answer = self.ask(host, Family::of(address), Age::FromNow).await;
+        answer.map(|addresses| addresses.contains(&address))
+    }
+
+    async fn both(&self, host: &Arc<str>, age: Age) -> Result<Found, Unresolved> {
+        let v4 = pin!(self.ask(host, Family::V4, age));
+        let v6 = pin!(self.ask(host, Family::V6, age));
+        match select(v4, v6).await {
+            Either::Left((v4, v6)) => {
+                let v6 = wait_for_other(&v4, v6).await;
+                together(Some(v4), v6)
+            }
+            Either::Right((v6, v4)) => {
+                let v4 = wait_for_other(&v6, v4).await;
+                together(v4, Some(v6))
+            }
+        }
+    }
+
+    async fn ask(&self, host: &Arc<str>, family: Family, age: Age) -> Answer {
         let (reply, answer) = oneshot::channel();
         let query = Query {
-            name: Arc::clone(host),
+            question: (Arc::clone(host), family),
             age,
             reply,
         };
@@ -110,6 +180,42 @@ impl Resolver {
         }
         answer.await.unwrap_or(Err(Unresolved::Stopped))
     }
+}
+
+/// The other family's answer, if it comes in time.
+async fn wait_for_other(one: &Answer, other: impl Future<Output = Answer>) -> Option<Answer> {
+    match one {
+        Ok(addresses) if !addresses.is_empty() => {
+            time::timeout(OTHER_FAMILY_WAIT, other).await.ok()
+        }
+        Ok(_) | Err(_) => Some(other.await),
+    }
+}
+
+/// What the answers for both families say of a name.
+fn together(v4: Option<Answer>, v6: Option<Answer>) -> Result<Found, Unresolved> {
+    let addresses = [&v4, &v6].into_iter().flatten().flatten();
+    let addresses: Vec<_> = addresses.flat_map(|found| found.iter().copied()).collect();
+    if addresses.is_empty() {
+        return Err(match (v4, v6) {
+            (Some(Err(error)), Some(Ok(_)) | None) | (Some(Ok(_)) | None, Some(Err(error))) => {
+                error
+            }
+            // That there is no such name holds for both; else what came of the family that nearly all have.
+            (Some(Err(_)), Some(Err(Unresolved::NoSuchName))) => Unresolved::NoSuchName,
+            (Some(Err(error)), Some(Err(_))) => error,
+            (Some(Ok(_)) | None, Some(Ok(_)) | None) => Unresolved::NoAddress,
+        });
+    }
+    // Some servers say of a name without addresses of a family that there is no such name: it has none of those.
+    let is_known =
+        |answer: &Option<Answer>| matches!(answer, Some(Ok(_) | Err(Unresolved::NoSuchName)));
+    let unknown = match (is_known(&v4), is_known(&v6)) {
+        (true, true) => None,
+        (false, _) => Some(Family::V4),
+        (true, false) => Some(Family::V6),
+    };
+    Ok(Found { addresses, unknown })
 }
 
 fn hickory(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
@@ -146,51 +252,65 @@ fn name_server(server: &SocketAddr) -> NameServerConfig {
     )
 }
 
-/// The task: takes questions, lets one look-up a name run at a time, and hands the answers out.
+/// The task: takes questions, lets one look-up of each run at a time, and hands the answers out.
 async fn answer(hickory: Arc<TokioResolver>, mut asked: mpsc::Receiver<Query>) {
-    let mut names: HashMap<Arc<str>, Asked> = HashMap::new();
+    let mut questions: HashMap<Question, Asked> = HashMap::new();
     let mut running = JoinSet::new();
     let mut forget = time::interval(FORGET);
     loop {
         let begin = tokio::select! {
             query = asked.recv() => match query {
                 Some(query) => {
-                    let name = Arc::clone(&query.name);
-                    let asked = names.entry(query.name).or_default();
-                    asked.ask(query.age, query.reply, Instant::now()).then_some(name)
+                    let asked = questions.entry(query.question.clone()).or_default();
+                    let begin = asked.ask(query.age, query.reply, Instant::now());
+                    begin.then_some(query.question)
                 }
                 None => return,
             },
-            Some(Ok((name, answer))) = running.join_next() => {
-                let asked: &mut Asked = names.entry(Arc::clone(&name)).or_default();
-                asked.answer(&answer, Instant::now()).then_some(name)
+            Some(Ok((question, answer))) = running.join_next() => {
+                let asked: &mut Asked = questions.entry(Question::clone(&question)).or_default();
+                asked.answer(&answer, Instant::now()).then_some(question)
             }
             now = forget.tick() => {
-                names.retain(|_, asked| asked.is_wanted(now));
+                questions.retain(|_, asked| asked.is_wanted(now));
                 None
             }
         };
-        if let Some(name) = begin {
-            running.spawn(look_up(Arc::clone(&hickory), name));
+        if let Some(question) = begin {
+            running.spawn(look_up(Arc::clone(&hickory), question));
         }
     }
 }
 
-async fn look_up(hickory: Arc<TokioResolver>, name: Arc<str>) -> (Arc<str>, Answer) {
+async fn look_up(hickory: Arc<TokioResolver>, question: Question) -> (Question, Answer) {
+    let family = question.1;
     // `from_ascii` takes the underscores that container names have; parsing by IDNA would not.
-    let answer = match Name::from_ascii(&*name) {
-        // On a task of its own, so that even a panic in there is an answer.
-        Ok(parsed) => match tokio::spawn(async move { hickory.lookup_ip(parsed).await }).await {
-            Ok(Ok(answer)) => Ok(answer.iter().collect()),
-            Ok(Err(error)) => Err(Unresolved::Lookup(error)),
-            Err(_) => Err(Unresolved::Stopped),
-        },
-        Err(_) => Err(Unresolved::NotAName),
+    let Ok(name) = Name::from_ascii(&*question.0) else {
+        return (question, Err(Unresolved::NotAName));
     };
-    (name, answer)
+    // On a task of its own, so that even a panic in there is an answer.
+    let looking = tokio::spawn(async move { hickory.lookup(name, family.record_type()).await });
+    let answer = match looking.await {
+        Ok(Ok(answer)) => {
+            let addresses = answer
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::A(address) => Some(IpAddr::from(address.0)),
+                    RData::AAAA(address) => Some(IpAddr::from(address.0)),
+                    _ => None,
+                });
+            Ok(addresses.collect())
+        }
+        Ok(Err(error)) if error.is_nx_domain() => Err(Unresolved::NoSuchName),
+        Ok(Err(error)) if error.is_no_records_found() => Ok([].into()),
+        Ok(Err(error)) => Err(Unresolved::Lookup(error)),
+        Err(_) => Err(Unresolved::Stopped),
+    };
+    (question, answer)
 }
 
-/// What is asked about one name.
+/// What is asked about one family of a name.
 #[derive(Debug, Default)]
 struct Asked {
     /// Whether a look-up runs; those who wait for it.
@@ -254,6 +374,39 @@ mod tests {
 
     fn said(reply: &mut oneshot::Receiver<Answer>) -> Option<IpAddr> {
         reply.try_recv().ok().map(|answer| answer.unwrap()[0])
+    }
+
+    #[test]
+    fn a_family_without_an_answer_neither_hides_nor_denies_the_other() {
+        let (v4, v6) = ([10, 0, 0, 1].into(), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
+        let some = |address: IpAddr| Some(Ok([address].into()));
+        let none = || Some(Ok([].into()));
+        let absent = || Some(Err(Unresolved::NoSuchName));
+        let failed = || Some(Err(Unresolved::Stopped));
+        for (answers, addresses, unknown) in [
+            ((some(v4), some(v6)), vec![v4, v6], None),
+            ((some(v4), none()), vec![v4], None),
+            ((some(v4), absent()), vec![v4], None),
+            ((none(), some(v6)), vec![v6], None),
+            ((some(v4), failed()), vec![v4], Some(Family::V6)),
+            ((some(v4), None), vec![v4], Some(Family::V6)),
+            ((failed(), some(v6)), vec![v6], Some(Family::V4)),
+            ((None, some(v6)), vec![v6], Some(Family::V4)),
+        ] {
+            let found = together(answers.0, answers.1).unwrap();
+            assert_eq!(found, Found { addresses, unknown });
+        }
+        for (answers, said) in [
+            ((none(), none()), "no address is known"),
+            ((absent(), absent()), "there is no such name"),
+            ((failed(), absent()), "there is no such name"),
+            ((absent(), none()), "there is no such name"),
+            ((failed(), none()), "the edge is stopping"),
+            ((none(), failed()), "the edge is stopping"),
+        ] {
+            let error = together(answers.0, answers.1).unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::Connection;
 use crate::{
     client::Client,
     http1::{
-        BodyDecoder, Decoded, Fields, InvalidBody, RequestHead,
+        BodyDecoder, Buffer, Decoded, Fields, InvalidBody, RequestHead,
         buffer::{LARGE_BYTES, SMALL_BYTES},
-        write,
+        write::{self, GATHERED_BYTES_MAX, SMALL_CHUNK_BYTES},
     },
     wire::Piece,
 };
@@ -23,13 +23,19 @@ use crate::{
 pub(crate) struct Upload {
     decoder: BodyDecoder,
     chunked: bool,
+    /// How much more of it there may be.
+    bytes_left: u64,
     /// What is next, and hasn't been sent: it stands at the front of the client's input.
     piece: Piece,
     /// Whether anything was taken from the client.
     pulled: bool,
     /// Whether the client waits for a 100 Continue before it sends anything.
     waits: bool,
+    /// Whether it has been told to go on.
+    told: bool,
     ended: bool,
+    /// What followed the last chunk.
+    trailers: Option<Box<Fields>>,
     /// The app has stopped reading.
     abandoned: bool,
 }
@@ -40,19 +46,23 @@ pub(super) enum UploadError {
     /// The client has left.
     ClientGone,
     Client(InvalidBody),
+    TooLarge,
     Upstream(io::Error),
 }
 
 impl Upload {
     /// The body of a request, if it has one.
-    pub(crate) fn of(head: &RequestHead) -> Option<Self> {
+    pub(crate) fn of(head: &RequestHead, bytes_max: u64) -> Option<Self> {
         (!head.body.is_end()).then(|| Self {
             decoder: head.body.clone(),
             chunked: head.body.remaining().is_none(),
+            bytes_left: bytes_max,
             piece: Piece::default(),
             pulled: false,
             waits: head.expects_continue(),
+            told: false,
             ended: false,
+            trailers: None,
             abandoned: false,
         })
     }
@@ -75,6 +85,12 @@ impl Upload {
     /// The client may send: it was told to by the app, or it has waited for long enough.
     pub(super) fn go_on(&mut self) {
         self.waits = false;
+        self.told = true;
+    }
+
+    /// Whether the client has been told so.
+    pub(super) fn was_told(&self) -> bool {
+        self.told
     }
 
     /// The app has stopped reading. It may have answered all the same.
@@ -87,12 +103,18 @@ impl Upload {
         !self.abandoned && connection.wire.is_flushed() && self.piece.is_empty()
     }
 
+    /// Whether it is the app that takes nothing. Then nothing is read from the client either.
+    pub(super) fn is_blocked(&self, connection: &Connection) -> bool {
+        self.reads() && !self.starves(connection)
+    }
+
     /// On to another connection: frames once more what was taken from the client for one that took none of it.
     pub(super) fn restart(&mut self, output: &mut Vec<u8>) {
+        self.abandoned = false;
         if self.chunked && self.piece.data > 0 {
             write::chunk_start(output, self.piece.data);
         } else if self.chunked && self.ended {
-            write::last_chunk(output, None);
+            write::last_chunk(output, self.trailers.as_deref());
         }
     }
 
@@ -134,17 +156,20 @@ impl Upload {
     ) -> Result<Poll<()>, UploadError> {
         // A client that doesn't wait to be told to send doesn't need to be.
         self.waits &= client.wire.input.is_empty();
-        while self.piece.is_empty() && !self.ended {
+        while self.piece.is_empty() && !self.ended && connection.wire.waiting() < GATHERED_BYTES_MAX
+        {
             if self.waits {
                 return Ok(Poll::Pending);
             }
             let input = &mut client.wire.input;
             match self.decoder.decode(input).map_err(UploadError::Client)? {
                 Decoded::Data(data) => {
-                    self.begin_data(data, connection);
+                    let left = self.bytes_left.checked_sub(data as u64);
+                    self.bytes_left = left.ok_or(UploadError::TooLarge)?;
                     client.session().count_bytes_in(data);
+                    self.begin_data(data, connection, &mut client.wire.input);
                 }
-                Decoded::Trailers(trailers) => self.end(connection, Some(&trailers)),
+                Decoded::Trailers(trailers) => self.end(connection, Some(trailers)),
                 Decoded::End => self.end(connection, None),
                 Decoded::More => match client.wire.poll_fill(cx, self.wanted()) {
                     Poll::Ready(Ok(1..)) => client.session().moved(),
@@ -156,22 +181,34 @@ impl Upload {
         Ok(Poll::Ready(()))
     }
 
-    fn begin_data(&mut self, data: usize, connection: &mut Connection) {
+    fn begin_data(&mut self, data: usize, connection: &mut Connection, input: &mut Buffer) {
         self.pulled = true;
-        self.piece.data = data;
-        if self.chunked {
-            write::chunk_start(connection.wire.output(), data);
+        if !self.chunked {
+            self.piece.data = data;
+            // The end may be known already, and then goes out with the rest.
+            self.ended = self.decoder.is_end();
+            return;
+        }
+        // While nothing has left it may have to be framed for another connection, and so stays where it is.
+        let gathers = data <= SMALL_CHUNK_BYTES && connection.written() > 0;
+        let output = connection.wire.output();
+        write::chunk_start(output, data);
+        if gathers {
+            output.extend_from_slice(&input.bytes()[..data]);
+            output.extend_from_slice(write::CHUNK_END);
+            input.consume(data);
+        } else {
+            self.piece.data = data;
             self.piece.tail = write::CHUNK_END;
         }
-        // The end may be known already, and then goes out with the rest.
-        self.ended = !self.chunked && self.decoder.is_end();
     }
 
-    fn end(&mut self, connection: &mut Connection, trailers: Option<&Fields>) {
+    fn end(&mut self, connection: &mut Connection, trailers: Option<Box<Fields>>) {
         self.pulled = true;
         self.ended = true;
+        self.trailers = trailers;
         if self.chunked {
-            write::last_chunk(connection.wire.output(), trailers);
+            write::last_chunk(connection.wire.output(), self.trailers.as_deref());
         }
     }
 

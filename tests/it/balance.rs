@@ -184,7 +184,10 @@ fn client_keeps_its_endpoint_and_one_more_moves_only_its_share() {
 
     count.change(|count| *count = 3);
     eventually("the third is used", || {
-        led(&edge, 60);
+        for last in 1..=60 {
+            let mut client = Client::connect_from(&format!("127.0.99.{last}"), edge.address());
+            client.get(HOST, "/");
+        }
         !apps[2].requests().is_empty()
     });
     let after = led(&edge, 60);

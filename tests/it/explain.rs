@@ -78,7 +78,7 @@ fn without_an_edge_each_address_is_looked_up_and_dialled_and_sent_nothing() {
     for part in [
         format!("GET {HOST} goes to thor\n"),
         format!("{refused}  doesn't answer a dial: {why}\n"),
-        "http://gone_web:8000    no answer: no address is known\n".to_owned(),
+        "http://gone_web:8000    no answer: there is no such name\n".to_owned(),
         "http://silent_web:8000  no answer: none within 300ms".to_owned(),
         format!("{}  answers a dial\n", app.authority()),
         "edge      none answers at unix:admin.sock (".to_owned(),

@@ -90,18 +90,19 @@ fn names(line: &str, word: &str) -> bool {
 }
 
 /// The time is an argument there, and so is everything that was read.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "request",
     "route",
     "headers",
     "limits",
+    "proxy_header",
     "error",
     "config/validate",
     "http1",
 ];
 
 /// The path of a request, from the socket to the record.
-const REQUEST_PATH: [&str; 16] = [
+const REQUEST_PATH: [&str; 17] = [
     "listener",
     "worker",
     "connection",
@@ -114,6 +115,7 @@ const REQUEST_PATH: [&str; 16] = [
     "upstream",
     "upgrade",
     "client",
+    "proxy_header",
     "wire",
     "http1",
     "error",

@@ -1,5 +1,6 @@
 //! What is told of a request, in the shape of the JSON. It decides nothing.
 
+use bytesize::ByteSize;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
@@ -125,6 +126,7 @@ pub(super) struct Head {
 pub(super) struct PolicyShown {
     pub(super) host: String,
     pub(super) timeouts: TimeoutsShown,
+    pub(super) limits: LimitsShown,
     pub(super) hold: String,
     pub(super) retries: u32,
     pub(super) verify_address: bool,
@@ -152,6 +154,11 @@ pub(super) struct TimeoutsShown {
     pub(super) response: String,
     pub(super) idle: String,
     pub(super) tunnel_idle: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LimitsShown {
+    pub(super) body: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -204,6 +211,7 @@ impl PolicyShown {
             request_headers,
             response_headers,
             timeouts,
+            limits,
             hold,
             retries,
             verify_address,
@@ -223,6 +231,9 @@ impl PolicyShown {
                 response: duration(timeouts.response),
                 idle: duration(timeouts.idle),
                 tunnel_idle: duration(timeouts.tunnel_idle),
+            },
+            limits: LimitsShown {
+                body: ByteSize(limits.body_bytes_max).to_string(),
             },
             hold: duration(*hold),
             retries: *retries,

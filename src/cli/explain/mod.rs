@@ -20,6 +20,7 @@ use crate::{
     forward::{Outbound, Sender},
     headers,
     http1::RequestHead,
+    limits,
     request::Asked,
     route::{Authority, Fit, HostPattern},
     session::Peer,
@@ -74,6 +75,7 @@ async fn lead(
     let vouched = headers::vouched(peer.ip, &head.fields, &snapshot.trusted_proxies);
     let host = asked.authority.host();
     let route = snapshot.route(host).ok_or_else(|| asked.unknown_host())?;
+    limits::admit(&route.policy.limits, head)?;
     let outbound = Outbound::new(&asked, route, vouched.is_some());
 
     let client = vouched.as_ref().map_or(peer.ip, |vouched| vouched.client);
@@ -282,6 +284,7 @@ policy    host                    preserve
           timeouts.response       1m 30s
           timeouts.idle           1m
           timeouts.tunnel_idle    1h
+          limits.body             100.0 MiB
           hold                    10s
           retries                 1
           verify_address          true

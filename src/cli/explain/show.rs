@@ -153,6 +153,7 @@ fn policy(policy: &PolicyShown, origins: usize) -> Vec<[String; 2]> {
         ["timeouts.response", &timeouts.response],
         ["timeouts.idle", &timeouts.idle],
         ["timeouts.tunnel_idle", &timeouts.tunnel_idle],
+        ["limits.body", &policy.limits.body],
         ["hold", &policy.hold],
         ["retries", &retries],
         ["verify_address", &verify],
