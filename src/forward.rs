@@ -18,7 +18,7 @@ use crate::{
     upstream::{
         Connection, DialError, Upstream,
         endpoint::Endpoint,
-        exchange::Exchange,
+        exchange::{Exchange, Progress},
         failure::Failure,
         outage::{NoWait, Outage},
         pool::Use,
@@ -150,7 +150,7 @@ pub(crate) async fn forward(
             Ok(()) => return Ok(Answer::Response(exchange)),
             Err(failure)
                 if tries < outbound.policy.retries
-                    && may_retry(&failure, &exchange, &outbound.head.method) =>
+                    && may_retry(&failure, exchange.progress(), &outbound.head.method) =>
             {
                 tries += 1;
                 upload = exchange.into_upload();
@@ -270,10 +270,10 @@ fn body_length(head: &RequestHead) -> BodyLength {
 
 /// Only where the app can't have acted on the first try, or acting twice is as good as once (RFC 9110 §9.2.2).
 /// A time-out is no licence.
-fn may_retry(failure: &Failure, exchange: &Exchange, method: &Method) -> bool {
+fn may_retry(failure: &Failure, progress: Progress, method: &Method) -> bool {
     let closed = matches!(failure, Failure::Closed(_));
-    let repeatable = method.is_idempotent() && exchange.upload_is_untouched();
-    closed && !exchange.has_answer() && (!exchange.has_sent() || repeatable)
+    let repeatable = method.is_idempotent() && !progress.pulled;
+    closed && !progress.answered && (!progress.sent || repeatable)
 }
 
 fn error(failure: Failure, exchange: &Exchange, policy: &Policy) -> ProxyError {
@@ -301,5 +301,47 @@ fn error(failure: Failure, exchange: &Exchange, policy: &Policy) -> ProxyError {
         Failure::ClientBody(_) => ProxyError::BadRequest {
             because: "has a body that is not framed as it should be",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_sent_again() {
+        let closed = || Failure::Closed(std::io::ErrorKind::ConnectionReset.into());
+        let progress = |sent, pulled, answered| Progress {
+            sent,
+            pulled,
+            answered,
+        };
+        let unsent = progress(false, false, false);
+        let unsent_but_read = progress(false, true, false);
+        let head_sent = progress(true, false, false);
+        let body_sent = progress(true, true, false);
+        let answered = progress(true, false, true);
+        for (progress, get, post) in [
+            (unsent, true, true),
+            (unsent_but_read, true, true),
+            (head_sent, true, false),
+            (body_sent, false, false),
+            (answered, false, false),
+        ] {
+            assert_eq!(may_retry(&closed(), progress, &Method::GET), get);
+            assert_eq!(may_retry(&closed(), progress, &Method::PUT), get);
+            assert_eq!(may_retry(&closed(), progress, &Method::POST), post);
+            assert_eq!(may_retry(&closed(), progress, &Method::PATCH), post);
+            for failure in [
+                Failure::UpstreamTimeout,
+                Failure::ClientTimeout,
+                Failure::ClientGone,
+                Failure::BodyTooLarge,
+                Failure::TooManyInterim,
+                Failure::UnaskedUpgrade,
+            ] {
+                assert!(!may_retry(&failure, progress, &Method::GET), "{failure}");
+            }
+        }
     }
 }

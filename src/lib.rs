@@ -17,6 +17,8 @@ mod deadline;
 mod edge;
 mod error;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod handle;
 mod handover;
 mod headers;

@@ -152,3 +152,47 @@ impl Piece {
         self.tail = &self.tail[sent.of_tail..];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn output_that_is_never_all_gone_takes_no_more_than_waits() {
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        socket2::SockRef::from(&ours)
+            .set_send_buffer_size(4096)
+            .unwrap();
+        let mut wire = Wire::new(Stream::Unix(ours));
+        let mut taken = [0; 1024];
+        let (mut read, mut written) = (0_usize, 0_usize);
+        while read < 1024 * 1024 {
+            while wire.waiting() < OUTPUT_GONE_BYTES {
+                let bytes: Vec<u8> = (written..written + 100)
+                    .map(|at| at.to_le_bytes()[0])
+                    .collect();
+                wire.output().extend_from_slice(&bytes);
+                written += 100;
+            }
+            let length = std::future::poll_fn(|cx| {
+                while wire.poll_send(cx, &[], &[]).is_ready() && wire.waiting() > 0 {}
+                let mut taken = ReadBuf::new(&mut taken);
+                ready!(Pin::new(&mut theirs).poll_read(cx, &mut taken)).unwrap();
+                Poll::Ready(taken.filled().len())
+            })
+            .await;
+            for (at, byte) in taken[..length].iter().enumerate() {
+                assert_eq!(*byte, (read + at).to_le_bytes()[0]);
+            }
+            read += length;
+            assert!(
+                wire.output.len() <= 3 * OUTPUT_GONE_BYTES,
+                "{}",
+                wire.output.len()
+            );
+        }
+        wire.forget_output();
+        wire.rest();
+        assert_eq!(wire.output.capacity(), 0);
+    }
+}

@@ -58,6 +58,17 @@ pub(crate) struct Exchange {
     broken: bool,
 }
 
+/// How far an exchange has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The app may have seen some of the request.
+    pub(crate) sent: bool,
+    /// Some of the request's body has been taken from the client.
+    pub(crate) pulled: bool,
+    /// The app has said something.
+    pub(crate) answered: bool,
+}
+
 impl Exchange {
     /// Over a connection whose head buffer holds the request's head.
     pub(crate) fn new(
@@ -194,9 +205,13 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// Whether the app may have seen any of the request.
-    pub(crate) fn has_sent(&self) -> bool {
-        self.connection.written() > 0
+    /// How far things have got.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            sent: self.connection.written() > 0,
+            pulled: self.pulled,
+            answered: self.answered,
+        }
     }
 
     /// The connection was closed without a word of an answer.
@@ -204,11 +219,6 @@ impl Exchange {
         if !self.answered {
             self.connection.was_dead();
         }
-    }
-
-    /// Whether the app has said anything.
-    pub(crate) fn has_answer(&self) -> bool {
-        self.answered
     }
 
     /// The connection, which this exchange has given up or upgraded.
@@ -239,11 +249,6 @@ impl Exchange {
             connection.wire.rest();
             connection
         })
-    }
-
-    /// Whether nothing of the request's body has been taken from the client.
-    pub(crate) fn upload_is_untouched(&self) -> bool {
-        !self.pulled
     }
 
     /// Whether the client still has a part of its body to send.

@@ -283,15 +283,9 @@ fn content_length_beside_transfer_encoding_smuggles_nothing() {
         client.send(format!(
             "POST / HTTP/1.1\r\nHost: thor.polls.local\r\n{fields}\r\n0\r\n\r\n{smuggled}"
         ));
-        client.response();
-        // RFC 9112 §6.1: the connection ends with the answer, whichever framing was believed.
+        assert_eq!(client.response().status, 400);
         client.expect_closed();
-        for request in thor.upstream.requests() {
-            assert_eq!(
-                (request.target(), request.head.has("content-length")),
-                ("/", false)
-            );
-        }
+        assert_eq!(thor.upstream.connections(), 0);
     }
 }
 

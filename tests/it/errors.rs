@@ -439,6 +439,65 @@ fn idle_client_is_let_go_after_keepalive() {
 }
 
 #[test]
+fn connection_that_says_nothing_is_let_go_after_header_read() {
+    let upstream = Upstream::saying("ok");
+    let edge = Edge::start(&format!(
+        "limits.header_read = \"300ms\"\n{}",
+        tenant("thor", &upstream)
+    ));
+    edge.client().expect_closed();
+    assert_eq!(edge.access_log().count(), 0);
+}
+
+#[test]
+fn connection_carries_as_many_requests_as_it_may() {
+    let upstream = Upstream::saying("ok");
+    let edge = Edge::start(&format!(
+        "limits.keepalive_requests = 3\n{}",
+        tenant("thor", &upstream)
+    ));
+    let mut client = edge.client();
+    for last in [false, false, true] {
+        let response = client.get(HOST, "/");
+        response.expect(200, "ok");
+        assert_eq!(response.head.connection("close"), last);
+    }
+    client.expect_closed();
+    // Those that are sent behind the last are nobody's.
+    let mut client = edge.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").repeat(5));
+    for _ in 0..3 {
+        client.response().expect(200, "ok");
+    }
+    client.expect_closed();
+    assert_eq!(upstream.requests().len(), 6);
+}
+
+#[test]
+fn client_that_is_one_too_many_gets_to_read_why() {
+    let upstream = Upstream::saying("ok");
+    let edge = Edge::start(&format!(
+        "limits.connections = 1\n{}",
+        tenant("thor", &upstream)
+    ));
+    let mut first = edge.client();
+    first.get(HOST, "/").expect(200, "ok");
+    let before = edge.access_log().count();
+    let mut second = edge.client();
+    // It is told before it has said anything; that it goes on to ask must not cost it the answer.
+    edge.access_log()
+        .json_after(before, "503", |line| line["status"] == 503);
+    for _ in 0..10 {
+        second.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    }
+    let response = second.response();
+    assert_eq!(response.status, 503);
+    assert!(response.body.whole);
+    second.close_writing();
+    second.expect_closed();
+}
+
+#[test]
 fn pages_of_errors_name_no_upstream_and_no_cause() {
     let refusing = Refusing::new();
     let trouble = Trouble::at(&refusing.url(), NO_HOLD);

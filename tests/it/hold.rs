@@ -79,19 +79,42 @@ fn all_who_wait_are_answered_each_once() {
 fn app_that_stays_away_is_503_at_once_after_the_hold_and_is_said_once() {
     let app = Refusing::new();
     let edge = away(&app, "hold = \"300ms\"\n");
-    for _ in 0..20 {
-        let response = edge.get(HOST, "/");
+    for number in 0..20 {
+        let response = edge.get(HOST, &format!("/{number}"));
         assert_eq!(response.status, 503);
         assert_eq!(response.field("retry-after"), Some("1"));
+        let line = edge.logged("path", format!("/{number}"));
+        assert_eq!(line["error"], "upstream_away", "{line}");
+        // The hold is counted from when the app went away, and not for each request.
+        assert_eq!(line["held_ms"].is_null(), number > 0, "{line}");
     }
-    let line = edge.logged("status", 503);
-    assert_eq!(line["error"], "upstream_away", "{line}");
     let events = edge.events().so_far();
     let said = |event: &&String| event.contains("upstream is away");
     assert_eq!(events.iter().filter(said).count(), 1, "{events:?}");
     let _app = app.come_up(serve);
     edge.await_event(0, "upstream is back");
     edge.get(HOST, "/").expect(200, "back");
+}
+
+#[test]
+fn those_beyond_the_queue_are_503_at_once_and_the_others_wait_on() {
+    const QUEUE: usize = 512;
+    const BEYOND: usize = 40;
+    let app = Refusing::new();
+    let edge = away(&app, "hold = \"1h\"\n");
+    let mut clients: Vec<_> = (0..QUEUE + BEYOND).map(|_| edge.client()).collect();
+    for client in &mut clients {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    }
+    eventually("those beyond are told", || {
+        edge.access_log().count() == BEYOND
+    });
+    assert_eq!(edge.logged("path", "/")["error"], "upstream_away");
+    let _app = app.come_up(serve);
+    let statuses = clients.iter_mut().map(|client| client.response().status);
+    let statuses: Vec<_> = statuses.collect();
+    let told = |status| statuses.iter().filter(|told| **told == status).count();
+    assert_eq!((told(200), told(503)), (QUEUE, BEYOND));
 }
 
 #[test]
@@ -109,24 +132,29 @@ fn tenant_that_is_away_costs_another_nothing() {
 }
 
 #[test]
-fn name_that_comes_into_being_is_waited_for() {
-    let app = Upstream::script_at(([127, 0, 0, 4], 0).into(), serve);
-    let exists = Watched::<bool>::default();
-    let does_exist = exists.clone();
-    let server = NameServer::script(move |_, _| {
-        if does_exist.get() {
-            Reply::Addresses(vec![Ipv4Addr::new(127, 0, 0, 4)])
-        } else {
-            Reply::NoSuchName
-        }
-    });
-    let route = tenant_at("thor", &format!("http://thor_web:{}", app.port()));
-    let edge = Setup::new(&format!("{}{route}", server.config())).start();
-    let mut client = edge.client();
-    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
-    edge.await_event(0, "upstream is away");
-    exists.change(|exists| *exists = true);
-    client.response().expect(200, "back");
+fn name_that_has_no_answer_at_first_is_waited_for() {
+    for missing in [Reply::NoSuchName, Reply::Failure, Reply::Silence] {
+        let app = Upstream::script_at(([127, 0, 0, 4], 0).into(), serve);
+        let exists = Watched::<bool>::default();
+        let does_exist = exists.clone();
+        let reply = missing.clone();
+        let server = NameServer::script(move |_, _| {
+            if does_exist.get() {
+                Reply::Addresses(vec![Ipv4Addr::new(127, 0, 0, 4)])
+            } else {
+                reply.clone()
+            }
+        });
+        let route = tenant_at("thor", &format!("http://thor_web:{}", app.port()));
+        let edge = Setup::new(&format!("{}{route}", server.config())).start();
+        let mut client = edge.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        edge.await_event(0, "upstream is away");
+        exists.change(|exists| *exists = true);
+        client.response().expect(200, "back");
+        let line = edge.logged("path", "/");
+        assert!(line["held_ms"].as_f64() > Some(0.0), "{missing:?}: {line}");
+    }
 }
 
 #[test]

@@ -110,6 +110,17 @@ fn connection_that_the_app_closed_while_it_was_idle_costs_no_request() {
 }
 
 #[test]
+fn connection_that_is_idle_is_closed_before_apps_do_it() {
+    let upstream = Upstream::saying("ok");
+    let edge = thor(&upstream);
+    edge.client().get(HOST, "/").expect(200, "ok");
+    let idle = std::time::Instant::now();
+    upstream.wait("the end of the connection", |seen| seen.open == 0);
+    // Node closes after 5 s, gunicorn after 2: this is below both, with room for a busy machine.
+    assert!(idle.elapsed() < std::time::Duration::from_secs(4));
+}
+
+#[test]
 fn bytes_that_nobody_asked_for_spoil_a_connection() {
     let sent = Gate::default();
     let app_sent = sent.clone();

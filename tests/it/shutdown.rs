@@ -242,6 +242,31 @@ fn request_that_outlasts_grace_is_cut() {
 }
 
 #[test]
+fn answer_that_ends_with_its_connection_does_not_look_whole_when_grace_is_over() {
+    let gate = Gate::default();
+    let opened = gate.clone();
+    let upstream = Upstream::script(move |connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+        opened.wait();
+    });
+    let mut edge = with_grace("100ms", &upstream);
+    let mut old = edge.client();
+    old.send(format!("GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n"));
+    assert_eq!(old.head().status(), 200);
+    assert_eq!(old.exactly(4), b"half");
+    edge.drain();
+    let (rest, in_order) = old.rest();
+    assert_eq!(
+        (rest.len(), in_order),
+        (0, false),
+        "half an answer looked whole"
+    );
+    edge.wait();
+    gate.open();
+}
+
+#[test]
 fn second_signal_ends_the_edge_at_once() {
     for second in [Signal::TERM, Signal::INT] {
         let gate = Gate::default();

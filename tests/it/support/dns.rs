@@ -1,16 +1,18 @@
 //! A name server that answers as it is told. It speaks as much DNS as a resolver asks of it: one question, UDP.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     thread,
 };
 
 use super::Watched;
 
-/// What is said to one question for IPv4 addresses. Questions for IPv6 are answered with none, as Docker's server does.
+/// What is said to one question.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Addresses(Vec<Ipv4Addr>),
+    /// Of whichever family was asked for; those of the other are left out.
+    Any(Vec<IpAddr>),
     NoSuchName,
     Failure,
     Silence,
@@ -23,8 +25,17 @@ pub(crate) struct NameServer {
 }
 
 impl NameServer {
-    /// `script` is given the name and how often it was asked for before.
+    /// `script` is given the name and how often it was asked for before. Questions for IPv6 are answered with none, as
+    /// Docker's server does.
     pub(crate) fn script(script: impl Fn(&str, usize) -> Reply + Send + 'static) -> Self {
+        Self::of_both_families(script, |_| Reply::Addresses(Vec::new()))
+    }
+
+    /// The same, with another script for IPv6.
+    pub(crate) fn of_both_families(
+        script: impl Fn(&str, usize) -> Reply + Send + 'static,
+        script_of_six: impl Fn(&str) -> Reply + Send + 'static,
+    ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let server = Self {
             address: socket.local_addr().unwrap(),
@@ -43,7 +54,7 @@ impl NameServer {
                     });
                     script(&question.name, before)
                 } else {
-                    Reply::Addresses(Vec::new())
+                    script_of_six(&question.name)
                 };
                 if let Some(answer) = question.answer(&reply) {
                     socket.send_to(&answer, from).unwrap();
@@ -92,20 +103,28 @@ impl Question {
 
     fn answer(&self, reply: &Reply) -> Option<Vec<u8>> {
         let (code, addresses) = match reply {
-            Reply::Addresses(addresses) => (0, &addresses[..]),
-            Reply::NoSuchName => (3, &[][..]),
-            Reply::Failure => (2, &[][..]),
+            Reply::Addresses(addresses) => (0, addresses.iter().map(|&ip| ip.into()).collect()),
+            Reply::Any(addresses) => (0, addresses.clone()),
+            Reply::NoSuchName => (3, Vec::new()),
+            Reply::Failure => (2, Vec::new()),
             Reply::Silence => return None,
         };
+        let is_asked_for = |ip: &IpAddr| ip.is_ipv4() == self.is_for_ipv4;
+        let addresses: Vec<IpAddr> = addresses.into_iter().filter(is_asked_for).collect();
         let count = u8::try_from(addresses.len()).unwrap();
         let mut packet = self.id.to_vec();
         // A response, recursion asked for and had; one question, so many answers.
         packet.extend([0x81, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0]);
         packet.extend(&self.section);
         for address in addresses {
-            // The name of the question, an IPv4 address, and the 600 s that Docker says.
-            packet.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0x02, 0x58, 0, 4]);
-            packet.extend(address.octets());
+            // The name of the question, its type, an address, and the 600 s that Docker says.
+            let (kind, bytes) = match address {
+                IpAddr::V4(address) => (1, address.octets().to_vec()),
+                IpAddr::V6(address) => (28, address.octets().to_vec()),
+            };
+            let length = u8::try_from(bytes.len()).unwrap();
+            packet.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0x02, 0x58, 0, length]);
+            packet.extend(bytes);
         }
         Some(packet)
     }

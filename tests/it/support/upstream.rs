@@ -68,7 +68,7 @@ impl Upstream {
         address: SocketAddr,
         script: impl Fn(&mut Connection) + Send + Sync + 'static,
     ) -> Self {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         listener.bind(&address.into()).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         Self::listen(listener, format!("http://{address}"), script)
@@ -404,6 +404,10 @@ impl Unanswering {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address())
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.address().port().to_string()
     }
 
     /// Waits until somebody's SYN to it stays without an answer.
