@@ -115,13 +115,15 @@ TABLES = {
     ),
     "dns-dead": Table(
         "No name service for 30 s",
-        "What 127.0.0.11 answers is dropped in the edge's network namespace. *Recovered* is when the last request "
-        "that failed began, counted from the return of the name service.",
+        "What 127.0.0.11 answers is dropped in the edge's network namespace. 5 s before its return potter's container "
+        "is restarted. *Waited* are the requests from before the return that were answered after it; *recovered* is when "
+        "the last of them was answered, or the last that failed began, counted from the return.",
         {
             "edge": "edge",
             "dropped": "answers dropped",
             "requests": "requests meanwhile",
             "failed": "failed",
+            "waited": "waited",
             "recovered_ms": "recovered, ms",
             "up": "still up",
         },

@@ -17,6 +17,8 @@ from stage import Stage
 
 # Longer than hostler, and Caddy with its settings, hold a request.
 HOLD_OVER_S = 15.0
+# Shorter than hostler holds a request.
+RESTART_BEFORE_S = 5.0
 # An engine asks for a container's health every five seconds.
 HEALTHY_S = 20.0
 
@@ -54,7 +56,7 @@ def final_health(stage: Stage, edge: str) -> str | None:
 
 
 def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
-    """The engine's name service falls silent for the edges."""
+    """The engine's name service falls silent for the edges, and potter's container is restarted meanwhile."""
     # Its answers are dropped, not the questions: to send what is dropped on its way out is an error at once.
     rule = ["INPUT", "--source", "127.0.0.11", "--jump", "DROP"]
     dropped: dict[str, int] = {}
@@ -68,7 +70,11 @@ def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
                 stage.engine.in_network_of(edge, "iptables", "--insert", *rule)
             silent = time.time()
             say(f"no name service for {dead_s:.0f} s")
-            time.sleep(dead_s)
+            time.sleep(dead_s - RESTART_BEFORE_S)
+            # Pooled connections outlive the silence; these containers' don't, and can't be dialled before it ends.
+            stage.engine.stop("potter")
+            stage.engine.start("potter")
+            time.sleep(max(0.0, silent + dead_s - time.time()))
             for edge in edges:
                 counters = stage.engine.in_network_of(edge, "iptables", "--list", "INPUT", "--verbose", "--exact")
                 dropped[edge] = int(counters.splitlines()[2].split()[0])
@@ -81,6 +87,7 @@ def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
             ours = of(load.outcomes, edge)
             dead = begun(ours, silent, spoke)
             late = [outcome.began for outcome in ours if outcome.began >= spoke and outcome.failed]
+            waited = [outcome.ended for outcome in ours if outcome.began < spoke < outcome.ended]
             rows.append(
                 {
                     "edge": edge,
@@ -88,7 +95,8 @@ def dns_dead(edges: list[str], files: Path, dead_s: float = 30) -> list[Row]:
                     "requests": len(dead),
                     "failed": failed(dead),
                     "failed_before": failed(begun(ours, 0, silent)),
-                    "recovered_ms": round((max(late) - spoke) * 1000) if late else 0,
+                    "waited": len(waited),
+                    "recovered_ms": round((max(late + waited, default=spoke) - spoke) * 1000),
                     "up": "yes" if stage.engine.running(edge) else "no",
                 }
             )

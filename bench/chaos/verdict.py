@@ -58,10 +58,10 @@ def at_least(row: Row, key: str, limit: float) -> bool:
 def swaps_line(where: str, scenario: str, swapped: Callable[[Row], bool]) -> Line:
     return Line(
         where,
-        "wrong answers 0, wrong arrivals 0, failed GETs 0",
+        "wrong answers 0, wrong arrivals 0, POSTs processed twice 0, failed GETs 0",
         scenario,
-        "{wrong_answers}, {wrong_arrivals}, {failed_get} of {requests:,} requests; {swapped} of {rounds} swapped",
-        none("wrong_answers", "wrong_arrivals", "failed_get"),
+        "{wrong_answers}, {wrong_arrivals}, {posts_twice}, {failed_get} of {requests:,} requests; {swapped} of {rounds} swapped",
+        none("wrong_answers", "wrong_arrivals", "posts_twice", "failed_get"),
         lambda row: at_least(row, "rounds", 50) and swapped(row),
     )
 
@@ -138,8 +138,9 @@ LINES = (
         "No name service for 30 s",
         "requests go on, nothing ends, recovered within 1 s",
         "dns-dead",
-        "{failed} of {requests:,} failed, up: {up}, recovered after {recovered_ms} ms",
+        "{failed} of {requests:,} failed, up: {up}; the last of {waited} that waited answered after {recovered_ms} ms",
         lambda row: none("failed", "failed_before")(row) and row["up"] == "yes" and at_most(row, "recovered_ms", 1000),
+        lambda row: at_least(row, "waited", 1),
     ),
     Line(
         "From one container to three, and back",

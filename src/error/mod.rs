@@ -382,7 +382,7 @@ impl fmt::Display for Seconds {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{ProxyError as E, *};
 
     type Case = (ProxyError, u16, &'static str, Fault);
 
@@ -395,7 +395,6 @@ pub(super) mod tests {
 
     fn ours() -> Vec<Case> {
         use Fault::{Client, Edge};
-        use ProxyError as E;
         let after = Duration::from_millis(1500);
         let because = "is odd";
         let method = Method::CONNECT;
@@ -448,7 +447,6 @@ pub(super) mod tests {
     }
 
     fn upstreams() -> Vec<Case> {
-        use ProxyError as E;
         let after = Duration::from_millis(1500);
         let io = refused;
         let cause = || refused().into();
@@ -492,6 +490,20 @@ pub(super) mod tests {
             assert_eq!(error.status().as_u16(), status, "{error:?}");
             assert_eq!(error.label(), label, "{error:?}");
             assert_eq!(error.fault(), fault, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_manual_has_each_of_them() {
+        let manual = include_str!("../../docs/http.md");
+        for (error, status, label, fault) in all() {
+            let fault = format!("{fault:?}").to_lowercase();
+            let row = format!("| {status} | `{label}` | {fault} | ");
+            let is_told = match error {
+                E::Aborted { .. } => manual.contains("`aborted` is in the log only"),
+                _ => manual.contains(&row),
+            };
+            assert!(is_told, "{row}");
         }
     }
 

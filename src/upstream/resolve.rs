@@ -32,8 +32,9 @@ const QUERIES_MAX: usize = 1024;
 const RECENT: Duration = Duration::from_secs(1);
 /// A name that nobody has asked for in this time is forgotten.
 const FORGET: Duration = Duration::from_secs(60);
-/// Shorter than the common 5 s: the one who waits has a request to answer.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shorter than the common 5 s: the one who waits has a request to answer. What was asked while the server was silent is
+/// asked again after this, so that it is also how long its return may go unnoticed.
+const SERVER_TIMEOUT: Duration = Duration::from_millis(800);
 /// Once one family has addresses, how long the other's answer is waited for (RFC 8305 §3).
 const OTHER_FAMILY_WAIT: Duration = Duration::from_millis(50);
 

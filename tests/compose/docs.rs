@@ -9,6 +9,22 @@ pub(crate) fn line_with(words: &str) -> String {
     line.expect("the block has it").to_owned()
 }
 
+/// The one command in a table, between backquotes, that contains `words`.
+pub(crate) fn command_with(words: &str) -> String {
+    let page = read(&project().join("docs/compose.md"));
+    let mut commands = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .filter_map(|row| {
+            let (_, command) = row.split_once("| `")?;
+            Some(command.split_once('`')?.0)
+        });
+    let command = commands.find(|command| command.contains(words));
+    command
+        .unwrap_or_else(|| panic!("docs/compose.md has no command with {words:?}"))
+        .to_owned()
+}
+
 /// The first fenced block that contains `words`, without its fences.
 pub(crate) fn block_with(words: &str) -> String {
     let page = read(&project().join("docs/compose.md"));

@@ -18,6 +18,7 @@ mod stack;
 mod watch;
 
 use std::{
+    collections::HashSet,
     fs,
     io::{BufRead, BufReader},
     net::TcpStream,
@@ -54,8 +55,10 @@ fn the_shipped_stack_does_what_the_documentation_says() {
     let lasting = [watch_a_download(&stack), watch_a_websocket(&stack)];
     step("a tenant is added while thor's download and WebSocket run on");
     a_tenant_is_added(&stack, &lasting);
-    step("a restart of thor's app does not touch potter");
-    a_restart_stays_within_its_tenant(&stack);
+    step("thor's app is restarted, and made anew: thor's users wait, potter's don't notice");
+    the_app_comes_and_goes(&stack);
+    step("thor's app gets more containers, and loses them again");
+    the_app_is_scaled(&stack);
     lasting.into_iter().for_each(Watch::finish);
 
     step("down and up keep the data");
@@ -213,19 +216,59 @@ fn a_tenant_is_added(stack: &Stack, lasting: &[Watch]) {
     lasting.iter().for_each(Watch::goes_on);
 }
 
-fn a_restart_stays_within_its_tenant(stack: &Stack) {
-    let potter = stack.browser("potter");
-    let asking = Watch::start("potter is asked", move || {
-        let status = potter.get("/polls/").status;
+fn the_app_comes_and_goes(stack: &Stack) {
+    let asking = TENANTS.map(|tenant| ask_all_the_time(stack, tenant));
+    asking.iter().for_each(Watch::goes_on);
+    let restart = docs::command_with("restart thor_web");
+    for command in [
+        restart,
+        "docker-compose up -d --force-recreate --no-deps thor_web".into(),
+    ] {
+        stack.compose_line(&command);
+        serves(stack, "thor");
+        asking.iter().for_each(Watch::goes_on);
+    }
+    asking.into_iter().for_each(Watch::finish);
+}
+
+fn the_app_is_scaled(stack: &Stack) {
+    let asking = TENANTS.map(|tenant| ask_all_the_time(stack, tenant));
+    let command = docs::command_with("--scale thor_web=2");
+    stack.compose_line(&command.replace("thor_web=2", "thor_web=3"));
+    eventually("all three are asked", Duration::from_secs(30), || {
+        (thors_latest_endpoints(stack).len() == 3).then_some(())
+    });
+    stack.compose_line(&command.replace("thor_web=2", "thor_web=1"));
+    eventually("one is asked", Duration::from_secs(30), || {
+        (thors_latest_endpoints(stack).len() == 1).then_some(())
+    });
+    asking.into_iter().for_each(Watch::finish);
+}
+
+/// The containers that the last of thor's requests went to, by their addresses.
+fn thors_latest_endpoints(stack: &Stack) -> HashSet<String> {
+    let log = stack.compose(&["logs", "--no-color", "--tail=200", "edge"]);
+    let lines = log.lines().filter_map(|line| {
+        let json = line.get(line.find('{')?..)?;
+        serde_json::from_str::<serde_json::Value>(json).ok()
+    });
+    let thors = lines.filter(|line| line["tenant"] == "thor" && line["path"] == "/polls/");
+    let mut endpoints: Vec<_> = thors
+        .filter_map(|line| Some(line["endpoint"].as_str()?.to_owned()))
+        .collect();
+    let latest = endpoints.split_off(endpoints.len().saturating_sub(50));
+    latest.into_iter().collect()
+}
+
+/// Each answer has to be 200.
+fn ask_all_the_time(stack: &Stack, tenant: &'static str) -> Watch {
+    let browser = stack.browser(tenant);
+    Watch::start("a tenant is asked", move || {
+        let status = browser.get("/polls/").status;
         (status == 200)
             .then_some(())
-            .ok_or(format!("potter answered {status}"))
-    });
-    asking.goes_on();
-    stack.compose(&["restart", "thor_web"]);
-    serves(stack, "thor");
-    asking.goes_on();
-    asking.finish();
+            .ok_or(format!("{tenant} answered {status}"))
+    })
 }
 
 fn down_and_up_keep_the_data(stack: &Stack) {

@@ -86,7 +86,7 @@ fn family_without_an_answer_costs_a_moment_and_no_request() {
         let app = app(FOUR, None, "four");
         let four = |_: &str, _: usize| Reply::Addresses(vec![FOUR]);
         let server = NameServer::of_both_families(four, move |_| answer.clone());
-        // A name server has a second for an answer: who waits for it is too late.
+        // It takes longer than this until a silent name server is given up.
         let edge = edge_of(
             &server,
             app.port(),

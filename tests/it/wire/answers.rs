@@ -50,6 +50,25 @@ pub(super) const CASES: &[Case] = &[
         "HTTP/1.1 200 OK\r\nX-A: <61440*a>\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nX-A: <61440*a>\r\nContent-Length: 2\r\n~date: <date>\r\n\r\nok",
     ),
+    // RFC 9110 §14: ranges are between client and app.
+    answered(
+        "a part of a resource",
+        "9110 §15.3.7",
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\nContent-Length: 2\r\n~date: <date>\r\n\r\nok",
+    ),
+    answered(
+        "several parts of a resource",
+        "9110 §14.6",
+        "HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\nTransfer-Encoding: chunked\r\n\r\n3c\r\n--x\r\nContent-Range: bytes 0-0/9\r\n\r\no\r\n--x\r\nContent-Range: by\r\n13\r\ntes 8-8/9\r\n\r\nk--x--\r\n0\r\n\r\n",
+        "HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n~transfer-encoding: chunked\r\n~date: <date>\r\n\r\n<chunks:--x\r\nContent-Range: bytes 0-0/9\r\n\r\no\r\n--x\r\nContent-Range: bytes 8-8/9\r\n\r\nk--x-->0\r\n\r\n",
+    ),
+    answered(
+        "a range that isn't there",
+        "9110 §15.5.17",
+        "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */9\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */9\r\nContent-Length: 0\r\n~date: <date>\r\n\r\n",
+    ),
     // RFC 9112 §4: status lines.
     answered(
         "a reason of the app's own",

@@ -229,6 +229,18 @@ pub(super) const CASES: &[Case] = &[
         "DELETE /x HTTP/1.1\r\n<us>\r\n",
     ),
     reaches(
+        "OPTIONS of the server, as one proxy says it to the next",
+        "9112 §3.2.4",
+        "OPTIONS http://<host> HTTP/1.1\r\nHost: <host>\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\n<us>\r\n",
+    ),
+    reaches(
+        "TRACE, which is a method like any other",
+        "9110 §9.3.8",
+        "TRACE / HTTP/1.1\r\nHost: <host>\r\n\r\n",
+        "TRACE / HTTP/1.1\r\n<us>\r\n",
+    ),
+    reaches(
         "OPTIONS of the server",
         "9112 §3.2.4",
         "OPTIONS * HTTP/1.1\r\nHost: <host>\r\n\r\n",
