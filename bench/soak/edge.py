@@ -32,6 +32,7 @@ keepalive = "4s"
 
 [defaults]
 hold = "500ms"
+limits.body = "1TiB"
 timeouts = {{ connect = "1s", response = "10s", idle = "5s", tunnel_idle = "5s" }}
 
 [routes.thor]

@@ -1,6 +1,6 @@
 """The figures as people read them.
 
-Owns measured.json, which has the latest run of each sort, and the part of docs/soak.md between its two marks.
+Owns measured.json, which has the latest run of each sort, and the part of docs/measured.md between its two marks.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from edge import HERE, PROJECT
 
 FIGURES = HERE / "measured.json"
-PAGE = PROJECT / "docs/soak.md"
+PAGE = PROJECT / "docs/measured.md"
 BEGIN, END = "<!-- bench/soak: begin -->", "<!-- bench/soak: end -->"
 TITLES = {"soak": "Mixed good and hostile traffic", "bodies": "Large bodies", "sse": "Events"}
 Verdicts = list[tuple[str, str, bool]]
