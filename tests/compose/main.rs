@@ -95,6 +95,13 @@ fn the_edge_is_up_without_tenants(stack: &Stack) {
         assert!(!unknown.body.contains(tenant), "{}", unknown.body);
     }
 
+    let pinned = stack.browser("pinned").get("/healthz");
+    assert_eq!(
+        (pinned.status, pinned.body.as_str()),
+        (200, "ok\n"),
+        "by /etc/hosts"
+    );
+
     let user = stack.compose(&["exec", "-T", "edge", "stat", "-c", "%u", "/proc/1"]);
     assert_eq!(user.trim(), "10001", "the edge is not root");
     let forwards = stack.compose(&["exec", "-T", "edge", "cat", "/proc/sys/net/ipv4/ip_forward"]);

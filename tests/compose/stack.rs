@@ -28,6 +28,10 @@ const SHIPPED: [&str; 8] = [
     "src",
 ];
 
+/// A tenant whose app is the edge's own admin listener, by a name that /etc/hosts of its container alone has.
+const PINNED_ROUTE: &str =
+    "\n[routes.pinned]\nhosts = \"pinned.polls.local\"\nupstream = \"http://pinned_host:9180\"\n";
+
 /// A command may build the edge from nothing.
 const COMMAND: Duration = Duration::from_secs(1800);
 
@@ -67,7 +71,15 @@ impl Stack {
             let paths =
                 "paths = [{ prefix = \"/stream/\", upstream = \"http://thor_stream:9000\" }]\n";
             assert!(file.contains(upstream), "thor's route is where it was");
-            file.replace(upstream, &format!("{upstream}{paths}"))
+            file.replace(upstream, &format!("{upstream}{paths}")) + PINNED_ROUTE
+        });
+        stack.edit("docker-compose.yaml", |file| {
+            let edge = "  edge:\n    build: .\n";
+            assert!(file.contains(edge), "the edge is where it was");
+            file.replace(
+                edge,
+                &format!("{edge}    extra_hosts: [\"pinned_host:127.0.0.1\"]\n"),
+            )
         });
         stack
     }
