@@ -32,7 +32,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Those who waited are let go a few at a time: an app that has just come up is not to be run over.
-const RELEASED_AT_ONCE: usize = 8;
+const RELEASED_AT_ONCE: usize = 16;
 const RELEASE_EVERY: Duration = Duration::from_millis(10);
 
 /// The time in which an upstream can't be reached, shared by all workers.
