@@ -204,7 +204,7 @@ pub(crate) fn write_response(out: &mut Vec<u8>, homeward: &Homeward<'_>) {
         BodyLength::Chunked => field(out, b"transfer-encoding", b"chunked"),
     }
     write_persistence(out, homeward.connection);
-    if let Some(date) = homeward.date {
+    if let Some(date) = homeward.date.filter(|_| !edits.replaces(b"date")) {
         field(out, b"date", date);
     }
     write_edits(out, edits);

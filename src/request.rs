@@ -76,6 +76,11 @@ pub(crate) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// Path and query of a target; of one that nobody serves, all of it.
+pub(crate) fn path<'a>(method: &Method, target: &'a str) -> &'a str {
+    split(method, target).map_or(target, |(_, path)| path)
+}
+
 /// A target's authority, if it has one, and its path and query, as they were sent. None for forms that nobody serves
 /// (RFC 9112 §3.2): the authority alone is CONNECT's, and would be a second Host.
 fn split<'a>(method: &Method, target: &'a str) -> Option<(Option<&'a str>, &'a str)> {

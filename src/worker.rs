@@ -196,7 +196,7 @@ async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize 
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             log: RefCell::new(shared.access_log.batch()),
@@ -214,7 +214,7 @@ impl Worker {
         }
     }
 
-    fn tick(&self, began: Instant) {
+    pub(crate) fn tick(&self, began: Instant) {
         self.deadlines.tick(began.elapsed());
         // Where nobody asks for anything, an earlier generation and all that it leads to would be kept for good.
         self.read(|_| ());

@@ -12,6 +12,18 @@ from figures import Row
 SAME = 1.25
 
 
+class Shown(dict[str, object]):
+    """What wasn't measured of an edge that ended is a dash."""
+
+    def __missing__(self, key: str) -> "Dash":
+        return Dash()
+
+
+class Dash:
+    def __format__(self, spec: str) -> str:
+        return "–"
+
+
 @dataclass(frozen=True)
 class Line:
     """One promise: in which scenario it is measured, and with which event, where that has several."""
@@ -31,7 +43,7 @@ class Line:
     def measured(self, row: Row | None) -> str:
         if row is None:
             return "not measured"
-        return self.shown.format_map({key: "–" if value is None else value for key, value in row.items()})
+        return self.shown.format_map(Shown({key: value for key, value in row.items() if value is not None}))
 
     def verdict(self, row: Row | None) -> str:
         if row is None:

@@ -108,6 +108,14 @@ fn of_config(text: &str) {
     let authority = Authority::parse(host.as_bytes()).expect("a request can name it");
     assert_eq!((authority.host(), authority.port()), (host, None));
 
+    if !host.starts_with('[') {
+        assert_eq!(
+            plain(text),
+            host,
+            "{text} lost more than its case and root dot"
+        );
+    }
+
     let mut table = HostTable::default();
     assert_eq!(table.insert(&pattern, ()), Ok(()));
     assert_eq!(table.insert(&pattern, ()), Err(()));
@@ -115,4 +123,17 @@ fn of_config(text: &str) {
     assert_eq!(table.find(host).is_some(), !is_wildcard);
     assert_eq!(table.find(&format!("a.{host}")).is_some(), is_wildcard);
     assert!(table.find(&format!("a{host}")).is_none());
+}
+
+/// The name of a pattern as it is looked up.
+fn plain(text: &str) -> String {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let name = if name.is_ascii() {
+        name.into()
+    } else {
+        let mapped = idna::domain_to_ascii_cow(name.as_bytes(), idna::AsciiDenyList::EMPTY);
+        mapped.expect("an international name")
+    };
+    let name = name.to_ascii_lowercase();
+    name.strip_suffix('.').unwrap_or(&name).to_owned()
 }

@@ -11,6 +11,7 @@ pub(super) type NamedValue = (String, Vec<u8>);
 pub(super) struct Request {
     pub(super) method: String,
     pub(super) target: String,
+    pub(super) http11: bool,
     pub(super) fields: Vec<NamedValue>,
     /// Of the head.
     pub(super) length: usize,
@@ -21,10 +22,12 @@ pub(super) struct Response {
     pub(super) status: u16,
     pub(super) http11: bool,
     pub(super) fields: Vec<NamedValue>,
-    /// As much of it as is there.
+    /// As much of it as is there and can be read.
     pub(super) body: Vec<u8>,
     /// Whether it has ended as it should.
     pub(super) complete: bool,
+    /// What can't be read of its body.
+    pub(super) fault: Option<Malformed>,
     /// Of head and body.
     pub(super) length: usize,
 }
@@ -44,9 +47,32 @@ pub(super) fn request(bytes: &[u8]) -> Result<Option<Request>, Malformed> {
     Ok(Some(Request {
         method: head.method.unwrap_or_default().to_owned(),
         target: head.path.unwrap_or_default().to_owned(),
+        http11: head.version == Some(1),
         fields: named_values(head.headers),
         length,
     }))
+}
+
+/// The requests of one connection, as they follow one another, each with the length of its body: none if that isn't there
+/// whole, and then nothing follows, and neither does it behind what can't be read.
+pub(super) fn requests(bytes: &[u8]) -> Vec<(Request, Option<usize>)> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while let Ok(Some(request)) = request(rest) {
+        let behind = &rest[request.length..];
+        let (body, end) = match framing(&request.fields) {
+            Ok(Framing::UntilClose) => (Vec::new(), Ok(Some(0))),
+            Ok(framed) => body(framed, behind, false),
+            Err(malformed) => (Vec::new(), Err(malformed)),
+        };
+        let Ok(Some(end)) = end else {
+            found.push((request, None));
+            break;
+        };
+        rest = &behind[end..];
+        found.push((request, Some(body.len())));
+    }
+    found
 }
 
 /// A response, interim ones included, with its body as far as that has come; none while there is no whole head.
@@ -66,21 +92,18 @@ pub(super) fn response(
     let status = head.code.unwrap_or_default();
     let rest = &bytes[length..];
     let (body, end) = if to_head || status < 200 || matches!(status, 204 | 304) {
-        (Vec::new(), Some(0))
+        (Vec::new(), Ok(Some(0)))
     } else {
-        match framing(&fields)? {
-            Framing::Chunks => chunks(rest)?,
-            Framing::Length(known) if known <= rest.len() => (rest[..known].to_vec(), Some(known)),
-            Framing::Length(_) => (rest.to_vec(), None),
-            Framing::UntilClose => (rest.to_vec(), closed.then_some(rest.len())),
-        }
+        body(framing(&fields)?, rest, closed)
     };
+    let (end, fault) = (end.unwrap_or_default(), end.err());
     Ok(Some(Response {
         status,
         http11: head.version == Some(1),
         fields,
         body,
         complete: end.is_some(),
+        fault,
         length: length + end.unwrap_or(rest.len()),
     }))
 }
@@ -115,31 +138,50 @@ fn framing(fields: &[NamedValue]) -> Result<Framing, Malformed> {
     }
 }
 
-/// The data of a chunked body, and where it ends if it does (RFC 9112 §7.1).
-fn chunks(bytes: &[u8]) -> Result<(Vec<u8>, Option<usize>), Malformed> {
+/// What is there of a body, and where it ends if it does.
+type Body = (Vec<u8>, Result<Option<usize>, Malformed>);
+
+fn body(framing: Framing, bytes: &[u8], closed: bool) -> Body {
+    match framing {
+        Framing::Chunks => chunks(bytes),
+        Framing::Length(length) if length <= bytes.len() => {
+            (bytes[..length].to_vec(), Ok(Some(length)))
+        }
+        Framing::Length(_) => (bytes.to_vec(), Ok(None)),
+        Framing::UntilClose => (bytes.to_vec(), Ok(closed.then_some(bytes.len()))),
+    }
+}
+
+/// RFC 9112 §7.1.
+fn chunks(bytes: &[u8]) -> Body {
     let (mut data, mut at) = (Vec::new(), 0);
-    loop {
+    let end = loop {
         let Some(line) = line(&bytes[at..]) else {
-            return Ok((data, None));
+            break Ok(None);
         };
-        let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
-        let size = str::from_utf8(digits)
-            .ok()
-            .filter(|digits| !digits.starts_with('+'));
-        let size = size.and_then(|digits| usize::from_str_radix(digits, 16).ok());
-        let size = size.ok_or(Malformed("chunk size"))?;
+        let Some(size) = chunk_size(line) else {
+            break Err(Malformed("chunk size"));
+        };
         at += line.len() + 2;
         if size == 0 {
-            return Ok((data, trailers(&bytes[at..])?.map(|length| at + length)));
+            break trailers(&bytes[at..]).map(|length| Some(at + length?));
         }
         let chunk = &bytes[at..];
         data.extend_from_slice(&chunk[..size.min(chunk.len())]);
         match chunk.get(size..) {
             Some([b'\r', b'\n', ..]) => at += size + 2,
-            None | Some([] | [b'\r']) => return Ok((data, None)),
-            Some(_) => return Err(Malformed("chunk end")),
+            None | Some([] | [b'\r']) => break Ok(None),
+            Some(_) => break Err(Malformed("chunk end")),
         }
-    }
+    };
+    (data, end)
+}
+
+fn chunk_size(line: &[u8]) -> Option<usize> {
+    let digits = line.split(|&byte| byte == b';').next()?;
+    let plain = digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = str::from_utf8(digits).ok().filter(|_| plain)?;
+    usize::from_str_radix(digits, 16).ok()
 }
 
 /// How long a trailer section is, its empty line included.

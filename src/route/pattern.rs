@@ -46,7 +46,7 @@ impl HostPattern {
         let ascii = if host.is_ascii() {
             host.into()
         } else {
-            idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::EMPTY)
+            idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL)
                 .map_err(|_| HostPatternError::Idn)?
         };
         let authority = Authority::parse(ascii.as_bytes()).map_err(|_| explain(&ascii))?;
@@ -250,6 +250,9 @@ mod tests {
         check(&"a.".repeat(200), "at most 253");
         check("a b", "letters, digits");
         check("xn--\u{fc}", "as browsers show it");
+        // Wide forms of what separates a host from a port or a path.
+        check("b\u{fc}cher.example\u{ff1a}80", "as browsers show it");
+        check("b\u{fc}cher.example\u{ff0f}a", "as browsers show it");
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use crate::{
     config::{TenantLimits, Timeouts},
     error::{Fault, ProxyError},
     http1::{Name, RequestHead},
+    request,
     session::{Peer, Session},
     snapshot::Route,
     upstream::{Connection, UpstreamId, failure::Failure},
@@ -243,7 +244,7 @@ impl Drop for Record<'_> {
                 tenant: self.route.as_ref().map(|route| &*route.tenant),
                 host: self.host,
                 method: Some(self.head.method.as_str()),
-                path: Some(target(self.head.target())),
+                path: Some(request::path(&self.head.method, self.head.target())),
                 status: self.status,
                 bytes_in,
                 bytes_out,
@@ -258,12 +259,4 @@ impl Drop for Record<'_> {
             });
         });
     }
-}
-
-/// The target as the client sent it, as far as it names something of the host.
-fn target(target: &str) -> &str {
-    let authority = target.split_once("://").map(|(_, rest)| rest);
-    authority.map_or(target, |rest| {
-        rest.find('/').map_or("/", |path| &rest[path..])
-    })
 }

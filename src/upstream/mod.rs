@@ -10,6 +10,7 @@ mod download;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod failure;
+mod hosts;
 pub(crate) mod outage;
 pub(crate) mod pool;
 pub(crate) mod resolve;

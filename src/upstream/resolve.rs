@@ -16,7 +16,7 @@ use std::{
 use futures_util::future::{Either, select};
 use hickory_resolver::{
     Resolver as Hickory, TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::{Name, RData, RecordType},
 };
@@ -25,6 +25,8 @@ use tokio::{
     task::JoinSet,
     time::{self, Instant},
 };
+
+use super::hosts::Hosts;
 
 /// Questions that wait for the task, which does nothing but pass them on.
 const QUERIES_MAX: usize = 1024;
@@ -41,6 +43,7 @@ const OTHER_FAMILY_WAIT: Duration = Duration::from_millis(50);
 /// Where names are looked up; clones ask the same task.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolver {
+    hosts: Arc<Hosts>,
     queries: mpsc::Sender<Query>,
 }
 
@@ -130,16 +133,21 @@ impl Resolver {
         let hickory = Arc::new(hickory(servers)?);
         let (queries, asked) = mpsc::channel(QUERIES_MAX);
         tokio::spawn(answer(hickory, asked));
-        Ok(Self { queries })
+        let hosts = Arc::new(Hosts::read());
+        Ok(Self { hosts, queries })
     }
 
     /// The addresses of `host`, which may be a literal one.
     pub(crate) async fn resolve(&self, host: &Arc<str>, age: Age) -> Result<Found, Unresolved> {
+        let known = |addresses| Found {
+            addresses,
+            unknown: None,
+        };
         if let Ok(address) = host.parse() {
-            return Ok(Found {
-                addresses: vec![address],
-                unknown: None,
-            });
+            return Ok(known(vec![address]));
+        }
+        if let Some(addresses) = self.hosts.addresses(host) {
+            return Ok(known(addresses.to_vec()));
         }
         match (self.both(host, age).await, age) {
             (Err(Unresolved::NoAddress), Age::Recent) => self.both(host, Age::FromNow).await,
@@ -149,6 +157,9 @@ impl Resolver {
 
     /// Whether `host`, which is no literal address, has `address` from now on. Only that family is asked for.
     pub(crate) async fn has(&self, host: &Arc<str>, address: IpAddr) -> Result<bool, Unresolved> {
+        if let Some(addresses) = self.hosts.addresses(host) {
+            return Ok(addresses.contains(&address));
+        }
         let answer = self.ask(host, Family::of(address), Age::FromNow).await;
         answer.map(|addresses| addresses.contains(&address))
     }
@@ -237,6 +248,7 @@ fn hickory(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     };
     let options: &mut ResolverOpts = builder.options_mut();
     options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
     options.timeout = SERVER_TIMEOUT;
     builder.build()
 }

@@ -158,6 +158,25 @@ fn each_request_of_a_connection_has_a_line() {
 }
 
 #[test]
+fn path_of_a_url_is_what_comes_after_its_host() {
+    let upstream = Upstream::saying("ok");
+    let edge = thor(&upstream);
+    let mut client = edge.client();
+    for (target, path) in [
+        ("http://thor.polls.local/a?b=http://c/d", "/a?b=http://c/d"),
+        ("http://thor.polls.local", "/"),
+        ("http://thor.polls.local?a/b", "?a/b"),
+        ("/e?f=http://g/h", "/e?f=http://g/h"),
+    ] {
+        let before = edge.access_log().count();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        client.response().expect(200, "ok");
+        let line = edge.access_log().json_after(before, target, |_| true);
+        assert_eq!(line["path"], path, "{target}");
+    }
+}
+
+#[test]
 fn nothing_a_stranger_sends_breaks_out_of_its_line() {
     let upstream = Upstream::saying("ok");
     let mut edge = thor(&upstream);

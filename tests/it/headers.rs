@@ -476,6 +476,23 @@ fn response_headers_are_removed_set_and_added() {
 }
 
 #[test]
+fn date_of_the_operator_is_the_only_one() {
+    for (app, edits, dates) in [
+        ("", "set = { Date = \"today\" }", vec!["today"]),
+        (
+            "Date: yesterday\r\n",
+            "set = { Date = \"today\" }",
+            vec!["today"],
+        ),
+        ("", "remove = [\"Date\"]", vec![]),
+    ] {
+        let (edge, _upstream) = answering(app, &format!("response_headers = {{ {edits} }}\n"));
+        let response = edge.get("thor.polls.local", "/");
+        assert_eq!(response.head.all("date"), dates, "{app:?} {edits}");
+    }
+}
+
+#[test]
 fn edge_does_not_sign_an_answer_of_the_app() {
     let (edge, _upstream) = answering("", "");
     let response = edge.get("thor.polls.local", "/");

@@ -6,7 +6,7 @@ use super::{
     log::Line,
     stage::Outcome,
 };
-use crate::fuzz::message::{self, Response, all, sole};
+use crate::fuzz::message::{self, Malformed, Response, all, sole};
 
 /// Requests that the apps have parsed and requests that the edge has counted are the same ones. `distinct` if the edge
 /// has named them.
@@ -14,9 +14,11 @@ pub(super) fn requests(book: &Book, lines: &[Line], distinct: bool) {
     let mut left: Vec<&Line> = lines.iter().collect();
     for seen in book.seen.borrow().iter() {
         let id = Some(&*seen.request_id);
-        let at = left
-            .iter()
-            .position(|line| line.request_id.as_deref() == id);
+        let at = left.iter().position(|line| {
+            // Of several of one name, one that may be it.
+            let reached = line.attempts > 0 && line.tenant.as_deref() == Some(seen.tenant);
+            line.request_id.as_deref() == id && (distinct || reached)
+        });
         let at = at.unwrap_or_else(|| panic!("nobody has counted {seen:?}: {lines:?}"));
         same(seen, left.remove(at));
         let again = left.iter().any(|line| line.request_id.as_deref() == id);
@@ -52,6 +54,30 @@ fn leads_to(host: &str, tenant: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(&name);
     let own = format!("{tenant}.test");
     name == own || tenant == "thor" && name.ends_with(".thor.test")
+}
+
+/// What the edge has counted is what a client means that sends this, as others read it: the same requests in the same
+/// order. There may be fewer of them, for the edge is stricter and then reads on no more.
+pub(super) fn sent(bytes: &[u8], lines: &[Line]) {
+    let meant = message::requests(bytes);
+    for (number, line) in lines.iter().enumerate() {
+        let (Some(method), Some(path)) = (&line.method, &line.path) else {
+            continue;
+        };
+        let told = format!("{line:?} {meant:?}");
+        let Some((request, body)) = meant.get(number) else {
+            panic!("nobody has sent that: {told}");
+        };
+        assert_eq!(method, &request.method, "{told}");
+        // A URL may have no path, and then an app gets one.
+        let added = !request.target.starts_with('/') && matches!(&**path, "/" | "*");
+        assert!(added || request.target.ends_with(path), "{told}");
+        // An app that refuses a request leaves its body unread.
+        if line.error.is_none() && line.status == 200 {
+            let bytes = body.map(|bytes| bytes as u64);
+            assert_eq!(bytes, Some(line.bytes_in), "{told}");
+        }
+    }
 }
 
 /// The client gets one answer for each line, in order, each whole, and nothing besides. Apps answer all that they get.
@@ -145,131 +171,94 @@ impl Answered<'_> {
         let shown = format!("{} {lines:?}", got.escape_ascii());
         let first = lines.first().unwrap_or_else(|| panic!("no line: {shown}"));
         requests(&outcome.book, &lines[1..], true);
-        let (interim, answer) = self.split(got);
-        let said = self.what_was_said();
-        assert!(interim <= said.interim + 1, "{shown}");
-        let Some(answer) = answer else {
+        let to_head = self.opening.is_head();
+        let said = Found::in_front_of(self.said, to_head, self.closes);
+        let got = Found::in_front_of(got, to_head, true);
+        // One 100 may be the edge's own.
+        assert!(got.interim <= said.interim + 1, "{shown}");
+        let Some(answer) = got.answer.expect("an answer is HTTP") else {
             assert!(first.error.is_some() && lines.len() == 1, "{shown}");
             return;
         };
-        let rest = &got[got.len() - answer.behind..];
-        let answer = &answer.response;
-        if is_page(answer, first) {
+        assert_eq!(answer.fault, None, "{shown}");
+        if is_page(&answer, first) {
             assert!(answer.complete, "{shown}");
-            of_line(answer, first);
-            return judge_next(rest, lines);
+            of_line(&answer, first);
+            return judge_next(got.behind, lines);
         }
-        let Some(answered) = said.answer else {
+        let Ok(Some(original)) = said.answer else {
             panic!("the app has not said that: {shown}");
         };
-        assert_eq!(
-            [answer.status; 2],
-            [answered.status, first.status],
-            "{shown}"
-        );
+        assert_eq!(answer.status, original.status, "{shown}");
+        assert_eq!(answer.status, first.status, "{shown}");
         if answer.status == 101 {
-            // All that follows is the tunnel's.
-            let tunnel = &self.said[self.said.len() - said.behind..];
+            let cut = first.error.is_some() && said.behind.starts_with(got.behind);
             assert!(
-                rest == tunnel || first.error.is_some() && tunnel.starts_with(rest),
-                "{shown}"
+                cut || got.behind == said.behind,
+                "not the tunnel's: {shown}"
             );
             return;
         }
-        assert!(answered.body.starts_with(&answer.body), "{shown}");
+        assert!(original.body.starts_with(&answer.body), "{shown}");
         if first.error.is_none() {
-            assert!(answer.complete && answered.complete, "{shown}");
-            assert_eq!(answer.body, answered.body, "{shown}");
-            judge_next(rest, lines);
-        } else {
-            // On a unix socket there is no reset, which is what tells a client of HTTP/1.0.
-            let has_length = all(&answer.fields, "content-length").next().is_some();
-            let can_tell = self.opening.http11() || has_length;
-            assert!(!answer.complete || !can_tell, "it looks whole: {shown}");
-            assert_eq!((lines.len(), rest.len()), (1, 0), "{shown}");
+            assert!(answer.complete && original.complete, "{shown}");
+            assert_eq!(answer.body, original.body, "{shown}");
+            return judge_next(got.behind, lines);
         }
+        // On a unix socket there is no reset, which is what tells a client of HTTP/1.0.
+        let has_length = all(&answer.fields, "content-length").next().is_some();
+        let can_tell = self.opening.http11() || has_length;
+        assert!(!answer.complete || !can_tell, "it looks whole: {shown}");
+        assert!(lines.len() == 1 && got.behind.is_empty(), "{shown}");
     }
+}
 
-    /// How many interim answers the client got, and the final one.
-    fn split(&self, got: &[u8]) -> (usize, Option<Found>) {
-        let mut rest = got;
-        let mut interim = 0;
-        loop {
-            let response = message::response(rest, self.opening.is_head(), true);
-            let Some(response) = response.expect("an answer is HTTP") else {
-                return (interim, None);
+/// A final answer, or the head of a tunnel, if there is one, and what stands around it.
+struct Found<'a> {
+    interim: usize,
+    answer: Result<Option<Response>, Malformed>,
+    behind: &'a [u8],
+}
+
+impl<'a> Found<'a> {
+    /// `closed` if nothing will follow the bytes.
+    fn in_front_of(bytes: &'a [u8], to_head: bool, closed: bool) -> Self {
+        let (mut interim, mut behind) = (0, bytes);
+        let answer = loop {
+            let response = match message::response(behind, to_head, closed) {
+                Ok(Some(response)) => response,
+                none => break none,
             };
-            rest = &rest[response.length..];
+            behind = &behind[response.length..];
             if response.status == 101 || response.status >= 200 {
-                let behind = rest.len();
-                return (interim, Some(Found { response, behind }));
+                break Ok(Some(response));
             }
             interim += 1;
-        }
-    }
-
-    /// What others understand of the app's answer, as far as they do.
-    fn what_was_said(&self) -> Said {
-        let mut rest = self.said;
-        let mut interim = 0;
-        loop {
-            let response = message::response(rest, self.opening.is_head(), self.closes);
-            let Ok(Some(response)) = response else {
-                let answer = None;
-                return Said {
-                    interim,
-                    answer,
-                    behind: 0,
-                };
-            };
-            rest = &rest[response.length..];
-            if response.status == 101 || response.status >= 200 {
-                let behind = rest.len();
-                return Said {
-                    interim,
-                    answer: Some(response),
-                    behind,
-                };
-            }
-            interim += 1;
+        };
+        Self {
+            interim,
+            answer,
+            behind,
         }
     }
 }
 
 /// The answers to the second and the third request, if they were sent.
-fn judge_next(rest: &[u8], lines: &[Line]) {
-    let shown = format!("{} {lines:?}", rest.escape_ascii());
+fn judge_next(got: &[u8], lines: &[Line]) {
+    let shown = format!("{} {lines:?}", got.escape_ascii());
     let [_, second, third] = lines else {
-        assert_eq!((lines.len(), rest.len()), (1, 0), "{shown}");
+        assert!(lines.len() == 1 && got.is_empty(), "{shown}");
         return;
     };
-    let (response, rest) = next_final(rest, second).unwrap_or_else(|| panic!("{shown}"));
+    let (response, rest) = next_final(got, second).unwrap_or_else(|| panic!("{shown}"));
     of_line(&response, second);
     assert!(response.complete && second.error.is_none(), "{shown}");
     let (response, rest) = next_final(rest, third).unwrap_or_else(|| panic!("{shown}"));
     let plain = message::response(PLAIN_ANSWER, false, false).ok().flatten();
-    let plain = plain.unwrap_or_else(|| panic!("a plain answer"));
-    assert_eq!(
-        (response.status, &response.body),
-        (plain.status, &plain.body),
-        "{shown}"
-    );
-    assert_eq!(
-        all(&response.fields, "x-app").next(),
-        Some(&b"script"[..]),
-        "{shown}"
-    );
+    let plain = plain.expect("a plain answer");
+    assert_eq!(response.status, plain.status, "{shown}");
+    assert_eq!(response.body, plain.body, "{shown}");
+    let mut app = all(&response.fields, "x-app");
+    assert_eq!(app.next(), Some(&b"script"[..]), "{shown}");
     assert!(third.error.is_none() && rest.is_empty(), "{shown}");
-}
-
-/// An answer, and how many bytes follow it.
-struct Found {
-    response: Response,
-    behind: usize,
-}
-
-struct Said {
-    interim: usize,
-    answer: Option<Response>,
-    behind: usize,
 }

@@ -64,6 +64,9 @@ async fn from_client(run: Run, switches: u8, bytes: &[u8]) {
     // A client that the PROXY header names may be trusted, and then names its requests itself.
     let distinct = switches & PROXIED == 0;
     judge::requests(&outcome.book, &outcome.lines, distinct);
+    if distinct {
+        judge::sent(&without_cuts(bytes), &outcome.lines);
+    }
     judge::responses(&outcome.got, &outcome.lines);
 }
 
@@ -88,13 +91,16 @@ async fn from_app(run: Run, switches: u8, bytes: &[u8]) {
         client.leave().await;
     }
     let outcome = run.end(client).await;
-    let said: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != CUT).collect();
     let answered = Answered {
         opening,
-        said: &said,
+        said: &without_cuts(bytes),
         closes,
     };
     answered.judge(&outcome);
+}
+
+fn without_cuts(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().filter(|&byte| byte != CUT).collect()
 }
 
 /// The pieces of what is sent, and how long to wait behind each.

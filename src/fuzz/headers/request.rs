@@ -33,6 +33,8 @@ pub(super) fn run(switches: u8, head: &RequestHead, wire: &[u8]) -> Option<&'sta
         (head.method.as_str(), head.target()),
         (&*sent.method, &*sent.target)
     );
+    rules::check_taken(wire, &sent.fields, sent.http11, false);
+    assert!(!sent.target.contains('#'), "{}", sent.target);
     let asked = Asked::read(head).ok()?;
     let hosts: Vec<_> = all(&sent.fields, "host").collect();
     assert_eq!(hosts.len(), 1, "one Host");
