@@ -16,6 +16,7 @@ listen = "127.0.0.1:0"
 admin.listen = "127.0.0.1:0"
 log.format = "json"
 limits.connections = 1000
+defaults.limits.body = "1TiB"
 
 [routes.thor]
 hosts = "thor.test"
