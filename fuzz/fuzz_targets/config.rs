@@ -5,11 +5,12 @@ use std::{fs, path::PathBuf, sync::LazyLock};
 
 use hostler::fuzz::config;
 
-/// In memory: a configuration is read from files.
+/// A configuration is read from files. `fuzz/run` has them in memory, and takes them away.
 static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = format!("/dev/shm/hostler-fuzz-{}", std::process::id());
-    fs::create_dir_all(&directory).expect("a directory in memory");
-    directory.into()
+    let name = format!("hostler-fuzz-{}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    fs::create_dir_all(&directory).expect("a directory");
+    directory
 });
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -19,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut files = data.splitn(2, |&byte| byte == 0);
     for name in ["proxy.toml", "tenants.toml"] {
         let text = files.next().unwrap_or_default();
-        fs::write(DIRECTORY.join(name), text).expect("room in memory");
+        fs::write(DIRECTORY.join(name), text).expect("room for a file");
     }
     config::run(&DIRECTORY.join("proxy.toml"));
 });
