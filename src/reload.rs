@@ -30,9 +30,9 @@ pub(crate) async fn reload(edge: &mut Edge, source: Source, asked: bool) -> Sour
         Some(Ok(config)) => match edge.apply(config).await {
             Ok(changes) => tracing::info!(
                 generation = edge.generation(),
-                added = changes.added.len(),
-                removed = changes.removed.len(),
-                changed = changes.changed.len(),
+                added = changes.added,
+                removed = changes.removed,
+                changed = changes.changed,
                 "configuration reloaded"
             ),
             Err(error) => reject(edge, error.to_string()),

@@ -3,11 +3,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use crate::{
-    config::{self, Config, EdgeLimits, Policy},
-    route::{Fit, HostPattern, HostTable, PathPrefix, PathTable},
+    config::{self, Config, EdgeLimits, Policy, Routes},
+    route::{Fit, HostPattern, HostTable, Keyed, PathPrefix, PathTable, Sharded},
     upstream::{Upstream, active::Check},
 };
 
@@ -19,19 +20,26 @@ pub(crate) struct Snapshot {
     pub(crate) proxy_protocol: bool,
     pub(crate) access_log: bool,
     hosts: HostTable<Arc<Route>>,
-    routes: HashMap<Arc<str>, Arc<Route>, foldhash::fast::RandomState>,
+    tenants: Sharded<Arc<Route>>,
+    /// What it was built from, to be compared with what the next configuration wants.
+    wanted: Routes,
 }
 
 /// A tenant's route as it runs. It alone leads to the tenant's upstreams.
 #[derive(Debug)]
 pub(crate) struct Route {
-    pub(crate) tenant: Arc<str>,
     pub(crate) policy: Arc<Policy>,
     /// Where requests go that none of the paths takes.
     rest: Arc<Upstream>,
     paths: PathTable<Path>,
-    /// What it was built from, to be compared with what the next configuration wants.
-    config: config::Route,
+    /// What it was built from.
+    config: Arc<config::Route>,
+}
+
+impl Keyed for Arc<Route> {
+    fn key(&self) -> &str {
+        self.tenant()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -41,61 +49,73 @@ struct Path {
     strip: usize,
 }
 
-/// What a reload changed, by the names of the tenants.
+/// How many tenants a reload has changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    pub(crate) added: Vec<Arc<str>>,
-    pub(crate) removed: Vec<Arc<str>>,
-    pub(crate) changed: Vec<Arc<str>>,
+    pub(crate) added: usize,
+    pub(crate) removed: usize,
+    pub(crate) changed: usize,
 }
 
 impl Snapshot {
     pub(crate) fn first(config: &Config) -> Self {
-        Self::build(config, None).0
+        let nothing = Self {
+            generation: 0,
+            limits: config.limits,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            access_log: false,
+            hosts: HostTable::with_capacity(config.routes.len()),
+            tenants: Sharded::with_capacity(config.routes.len()),
+            wanted: Routes::default(),
+        };
+        nothing.next(config).0
     }
 
-    /// The generation after this one.
+    /// The generation after this one. What both have they share, so that it costs what is different.
     pub(crate) fn next(&self, config: &Config) -> (Self, Changes) {
-        Self::build(config, Some(self))
-    }
-
-    fn build(config: &Config, before: Option<&Self>) -> (Self, Changes) {
-        let mut snapshot = Self {
-            generation: before.map_or(1, |before| before.generation + 1),
+        let mut next = Self {
+            generation: self.generation + 1,
             limits: config.limits,
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             access_log: config.log.access,
-            hosts: HostTable::with_capacity(config.routes.len()),
-            routes: HashMap::default(),
+            hosts: self.hosts.clone(),
+            tenants: self.tenants.clone(),
+            wanted: config.routes.clone(),
         };
         let mut changes = Changes::default();
-        for wanted in &config.routes {
-            let old = before.and_then(|before| before.routes.get(&wanted.tenant));
-            let route = match old {
-                Some(old) if old.config == *wanted => Arc::clone(old),
+        let (gone, new) = next.wanted.differences(&self.wanted);
+        let gone = gone.into_iter();
+        let mut gone: HashMap<Arc<str>, Arc<Route>, RandomState> = gone
+            .filter_map(|old| {
+                for host in &old.hosts {
+                    next.hosts.remove(host);
+                }
+                let route = next.tenants.remove(&old.tenant)?;
+                Some((Arc::clone(&old.tenant), route))
+            })
+            .collect();
+        for wanted in new {
+            let route = match gone.remove(&wanted.tenant) {
+                Some(old) if old.config == *wanted => old,
                 Some(old) => {
-                    changes.changed.push(Arc::clone(&wanted.tenant));
-                    Arc::new(Route::build(wanted, Some(old)))
+                    changes.changed += 1;
+                    Arc::new(Route::build(wanted, Some(&old)))
                 }
                 None => {
-                    changes.added.push(Arc::clone(&wanted.tenant));
+                    changes.added += 1;
                     Arc::new(Route::build(wanted, None))
                 }
             };
             for host in &wanted.hosts {
-                // Two routes with one host are a configuration error, found long before.
-                let _ = snapshot.hosts.insert(host, Arc::clone(&route));
+                // Two routes with one host are a configuration error, found long before, and so are two of one name.
+                let _ = next.hosts.insert(host, Arc::clone(&route));
             }
-            snapshot.routes.insert(Arc::clone(&wanted.tenant), route);
+            let _ = next.tenants.insert(route);
         }
-        let gone = before.into_iter().flat_map(|before| before.routes.keys());
-        changes.removed = gone
-            .filter(|tenant| !snapshot.routes.contains_key(*tenant))
-            .cloned()
-            .collect();
-        changes.removed.sort_unstable();
-        (snapshot, changes)
+        changes.removed = gone.len();
+        (next, changes)
     }
 
     /// The one place where a tenant is chosen.
@@ -112,21 +132,21 @@ impl Snapshot {
     }
 
     pub(crate) fn routes(&self) -> usize {
-        self.routes.len()
+        self.tenants.len()
     }
 
     pub(crate) fn tenant(&self, name: &str) -> Option<&Arc<Route>> {
-        self.routes.get(name)
+        self.tenants.find(name)
     }
 
     /// In no order.
     pub(crate) fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.routes.values()
+        self.tenants.iter()
     }
 }
 
 impl Route {
-    fn build(wanted: &config::Route, old: Option<&Self>) -> Self {
+    fn build(wanted: &Arc<config::Route>, old: Option<&Self>) -> Self {
         let verify = wanted.policy.verify_address;
         let upstream = |wanted: &config::Upstream, check: Option<Check>| {
             let kept = old.and_then(|old| {
@@ -155,12 +175,15 @@ impl Route {
             );
         }
         Self {
-            tenant: Arc::clone(&wanted.tenant),
             policy: Arc::clone(&wanted.policy),
             rest: upstream(&wanted.upstream, Check::of(wanted)),
             paths,
-            config: wanted.clone(),
+            config: Arc::clone(wanted),
         }
+    }
+
+    pub(crate) fn tenant(&self) -> &Arc<str> {
+        &self.config.tenant
     }
 
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &HostPattern> {

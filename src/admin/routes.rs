@@ -92,7 +92,7 @@ impl RouteShown {
             UpstreamShown::of(prefix, upstream, now)
         });
         Self {
-            tenant: route.tenant.to_string(),
+            tenant: route.tenant().to_string(),
             hosts: route.hosts().map(ToString::to_string).collect(),
             balance: balance(route.policy.balance).to_owned(),
             upstreams: upstreams.collect(),
@@ -165,7 +165,7 @@ enum Stage {
 impl Listing {
     pub(super) fn new(snapshot: &Snapshot, permit: OwnedSemaphorePermit) -> Self {
         let mut routes: Vec<_> = snapshot.all_routes().cloned().collect();
-        routes.sort_unstable_by(|one, other| one.tenant.cmp(&other.tenant));
+        routes.sort_unstable_by(|one, other| one.tenant().cmp(other.tenant()));
         Self {
             generation: snapshot.generation,
             routes: routes.into_iter(),

@@ -64,7 +64,7 @@ fn rows(config: &Config) -> Vec<Row<'_>> {
     let mut hosts: Vec<(&HostPattern, &Route)> = config
         .routes
         .iter()
-        .flat_map(|route| route.hosts.iter().map(move |host| (host, route)))
+        .flat_map(|route| route.hosts.iter().map(move |host| (host, &**route)))
         .collect();
     hosts.sort_by_key(|(host, _)| rank(host));
     let rows_of = |(host, route)| rows_of(host, route);

@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Config, ConfigErrors,
+    Config, ConfigErrors, Routes,
     diagnostic::{Diagnostic, SourceFile, Span},
-    files::{BYTES_MAX, FILES_MAX, Trace, find, identity},
+    files::{BYTES_MAX, FILES_MAX, Signature, Trace, find},
     interpolate::Env,
     leaf::FilePattern,
     raw::{RawConfig, RawInclude},
@@ -34,11 +34,12 @@ struct Loading<'a> {
 }
 
 /// Reads a file, or the text that stands for it, and all that it includes. The trace tells what was
-/// looked at, whatever comes of it.
+/// looked at, whatever comes of it. Routes that are as they were `before` are shared with it.
 pub(super) fn load(
     path: &Path,
     embedded: Option<&'static str>,
     env: Env<'_>,
+    before: &Routes,
     trace: &mut Trace,
 ) -> Result<Config, ConfigErrors> {
     let mut loading = Loading {
@@ -53,7 +54,7 @@ pub(super) fn load(
     };
     let config = loading.main().and_then(|mut main| {
         let included = loading.included(&mut main);
-        validate(main, included, &mut loading.diagnostics)
+        validate(main, included, before, &mut loading.diagnostics)
     });
     let Loading {
         files,
@@ -103,24 +104,13 @@ impl Loading<'_> {
         included
     }
 
-    /// The files of one pattern. One that is a plain name has to exist.
     fn matching(&mut self, pattern: &FilePattern, span: Span) -> BTreeSet<PathBuf> {
-        let directory = self.path.parent().unwrap_or(Path::new(""));
-        let escaped = glob::Pattern::escape(&directory.to_string_lossy());
-        let full = Path::new(&escaped).join(&pattern.0);
-        let full = full.to_string_lossy().into_owned();
-        let literal = directory.join(&pattern.0);
-        let (mut found, errors) = find(&full);
-        self.trace.patterns.push(full);
-        self.trace.matched.extend(found.iter().cloned());
+        let (found, errors) = matching(self.path, pattern, self.trace);
         for error in errors {
             let message = format!("can't look for `{}`: {error}", pattern.0);
             let remedy = "let the edge read the directory";
             self.diagnostics
                 .push(Diagnostic::new(span, message, remedy));
-        }
-        if found.is_empty() && !pattern.0.contains(['*', '?', '[']) {
-            found.insert(literal);
         }
         found
     }
@@ -188,6 +178,29 @@ impl Loading<'_> {
     }
 }
 
+/// The files of one pattern of the file at `main`, and what could not be looked into. One that is a plain name has to exist.
+pub(super) fn matching(
+    main: &Path,
+    pattern: &FilePattern,
+    trace: &mut Trace,
+) -> (BTreeSet<PathBuf>, Vec<io::Error>) {
+    let directory = main.parent().unwrap_or(Path::new(""));
+    let escaped = glob::Pattern::escape(&directory.to_string_lossy());
+    let full = Path::new(&escaped).join(&pattern.0);
+    let full = full.to_string_lossy().into_owned();
+    let (mut found, errors) = find(&full);
+    trace.patterns.push(full);
+    trace.matched.extend(found.iter().cloned());
+    if found.is_empty() && !pattern.0.contains(['*', '?', '[']) {
+        found.insert(directory.join(&pattern.0));
+    }
+    (found, errors)
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    Signature::now(path).map(|signature| signature.identity())
+}
+
 fn unreadable(name: &str, error: &io::Error, wanted_by: Option<Span>) -> Diagnostic {
     let missing = error.kind() == io::ErrorKind::NotFound;
     match wanted_by {
@@ -216,6 +229,8 @@ fn unreadable(name: &str, error: &io::Error, wanted_by: Option<Span>) -> Diagnos
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+
     use super::super::{Source, of_text, raw};
     use super::*;
 
@@ -233,7 +248,7 @@ mod tests {
         }
         let path = directory.path().join(files[0].0);
         let loaded = Source::new(path).load(&|name| Some(format!("<{name}>")));
-        let name = |route: &super::super::Route| route.tenant.to_string();
+        let name = |route: &Arc<super::super::Route>| route.tenant.to_string();
         loaded
             .map(|config| config.routes.iter().map(name).collect())
             .map_err(|errors| {

@@ -12,22 +12,33 @@ mod leaf;
 mod limits;
 mod load;
 mod names;
+mod pieces;
 mod policy;
 mod raw;
 mod reader;
+mod remembered;
+mod routes;
 mod scalar;
 mod schema;
 mod source;
 mod syntax;
 mod validate;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::route::{HostPattern, PathPrefix};
 
+pub(crate) use self::routes::Routes;
 pub use self::{diagnostic::ConfigErrors, schema::schema, source::Source};
 
 /// One whole configuration. Two that are equal run alike.
@@ -43,8 +54,7 @@ pub struct Config {
     pub(crate) log: Log,
     pub(crate) shutdown_grace: Duration,
     pub(crate) limits: EdgeLimits,
-    /// In the order of the file; names are unique, and so are host patterns across all of them.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Routes,
 }
 
 /// Something to bind: a socket address or the path of a unix socket.
@@ -93,10 +103,11 @@ pub(crate) struct EdgeLimits {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Route {
     pub(crate) tenant: Arc<str>,
-    pub(crate) hosts: Vec<HostPattern>,
+    /// Mostly one.
+    pub(crate) hosts: SmallVec<[HostPattern; 1]>,
     pub(crate) upstream: Upstream,
     /// Unique prefixes, in the order of the file.
-    pub(crate) paths: Vec<Path>,
+    pub(crate) paths: Box<[Path]>,
     /// Shared by every route whose policy is the same, so that 100,000 routes without one of their own cost one.
     pub(crate) policy: Arc<Policy>,
 }
@@ -112,7 +123,7 @@ pub(crate) struct Path {
 /// One or more origins; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Upstream {
-    pub(crate) origins: Vec<Origin>,
+    pub(crate) origins: Arc<[Origin]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -121,7 +132,22 @@ pub(crate) enum Origin {
     /// look-up, and an IPv6 one is without its brackets.
     Http { host: Arc<str>, port: u16 },
     /// `unix:/run/thor.sock`
-    Unix(PathBuf),
+    Unix(Box<FilePath>),
+}
+
+impl Origin {
+    /// The Host that it goes by: for an app on a unix socket as good as any.
+    pub(crate) fn authority(&self) -> String {
+        match self {
+            Self::Http { host, port } => match (host.contains(':'), port) {
+                (false, 80) => host.to_string(),
+                (false, port) => format!("{host}:{port}"),
+                (true, 80) => format!("[{host}]"),
+                (true, port) => format!("[{host}]:{port}"),
+            },
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 /// How requests of a route are treated, whichever of its upstreams they go to.

@@ -54,7 +54,7 @@ impl Leaf for Origin {
     fn read(scalar: Scalar<'_>) -> Result<Self, Problem> {
         let text = scalar.text(Self::EXPECTED)?;
         if let Some(path) = text.strip_prefix("unix:") {
-            return unix_path(path).map(Self::Unix);
+            return unix_path(path).map(|path| Self::Unix(path.into()));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             let rest = if text.is_empty() {

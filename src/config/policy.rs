@@ -177,6 +177,7 @@ impl RawPolicy {
 }
 
 /// Equal policies are one: 100,000 routes rarely have more than a few.
+#[derive(Debug, Clone)]
 pub(super) struct Policies {
     pub(super) defaults: Arc<Policy>,
     known: HashSet<Arc<Policy>>,
@@ -187,6 +188,11 @@ impl Policies {
         let defaults = Arc::new(defaults);
         let known = HashSet::from([Arc::clone(&defaults)]);
         Self { defaults, known }
+    }
+
+    /// Lets go of those that no route has any more.
+    pub(super) fn forget_unused(&mut self) {
+        self.known.retain(|policy| Arc::strong_count(policy) > 1);
     }
 
     pub(super) fn share(&mut self, policy: Policy) -> Arc<Policy> {

@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
-    Config, ConfigErrors,
-    files::{BYTES_MAX, Signature, Trace, find, is_young},
+    Config, ConfigErrors, Routes,
+    files::{Signature, Trace, find, is_young},
     load,
+    remembered::{self, Remembered},
 };
 
 /// Whoever writes slowly gets so many polls, and one who never stops doesn't hold off reloads for good.
@@ -26,6 +27,9 @@ pub struct Source {
     /// Stands for the file at `path`.
     embedded: Option<&'static str>,
     trace: Trace,
+    /// Of the last load that went well.
+    routes: Routes,
+    remembered: Remembered,
     /// Polls in a row that saw a change and didn't tell it yet.
     waited: u32,
 }
@@ -38,6 +42,8 @@ impl Source {
             path: path.into(),
             embedded: None,
             trace: Trace::default(),
+            routes: Routes::default(),
+            remembered: Remembered::default(),
             waited: 0,
         }
     }
@@ -62,15 +68,33 @@ impl Source {
         self.trace.seen.iter().map(|seen| seen.path.as_path())
     }
 
-    /// Reads all files anew. Blocks for as long as the disk takes.
+    /// What the files say now; those that have surely not changed aren't read again. Blocks for as long as the disk takes.
     ///
     /// # Errors
     /// All that is wrong with them. What was read is remembered even so, so that `changed` tells when
     /// somebody has set it right.
     pub fn load(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-        self.trace = Trace::default();
         self.waited = 0;
-        load::load(&self.path, self.embedded, env, &mut self.trace)
+        self.trace = self.trace.next();
+        let (path, trace) = (&self.path, &mut self.trace);
+        if self.embedded.is_none()
+            && let Some((config, remembered)) = remembered::load(path, env, &self.remembered, trace)
+        {
+            self.remembered = remembered;
+            self.routes = config.routes.clone();
+            return Ok(config);
+        }
+        *trace = trace.next();
+        let config = load::load(path, self.embedded, env, &self.routes, trace)?;
+        self.remembered = Remembered::default();
+        self.routes = config.routes.clone();
+        Ok(config)
+    }
+
+    /// Whether the last good load was one that the next can build on.
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> bool {
+        self.remembered.holds()
     }
 
     /// Whether the files differ from what the last load saw. Costs a `stat` per file and a listing
@@ -91,7 +115,7 @@ impl Source {
             if seen.signature.is_some() && Signature::now(&seen.path) == seen.signature {
                 continue;
             }
-            let (_, now) = self.trace.look(&seen.path, BYTES_MAX);
+            let now = self.trace.look(&seen.path);
             if now.content == seen.content {
                 self.trace.seen[index] = now;
                 continue;

@@ -13,9 +13,10 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::{
-    Address, Config, Log, LogFormat, LogLevel, Origin, Path, Policy, Route, Upstream,
+    Address, Config, Log, LogFormat, LogLevel, Origin, Path, Policy, Route, Routes, Upstream,
     diagnostic::{Diagnostic, Span},
     names::Tenant,
     policy::{Policies, RawPolicy},
@@ -29,13 +30,30 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180)
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Makes one configuration of a file and those that it includes, or tells everything that is wrong.
+/// Routes that are as they were `before` are shared with it.
 pub(super) fn validate(
-    main: RawConfig,
+    mut main: RawConfig,
     included: Vec<RawInclude>,
+    before: &Routes,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Config> {
-    let before = diagnostics.len();
-    let mut checker = Checker { diagnostics };
+    let told = diagnostics.len();
+    let mut checker = Checker::new(diagnostics);
+    let routes = std::mem::replace(&mut main.routes, Field::Absent);
+    let (config, defaults) = edge(main, &mut checker);
+    let named = std::iter::once(routes)
+        .chain(included.into_iter().map(|file| file.routes))
+        .filter_map(Field::given)
+        .flat_map(|Named(routes)| routes);
+    let routes = checker.routes(named, defaults);
+    (checker.diagnostics.len() == told).then(|| Config {
+        routes: Routes::taken_from(routes, before),
+        ..config
+    })
+}
+
+/// All but the routes, and what holds for those that don't say otherwise.
+pub(super) fn edge(main: RawConfig, checker: &mut Checker<'_>) -> (Config, Policy) {
     let (listen, admin) =
         checker.addresses(main.listen, main.admin.given().map(|admin| admin.listen));
     let nobody_is_trusted = match &main.trusted_proxies {
@@ -50,11 +68,6 @@ pub(super) fn validate(
     let shutdown = main.shutdown.given().unwrap_or_default();
     let limits = checker.limits(main.limits.given().unwrap_or_default());
     let defaults = checker.defaults(main.defaults.given().unwrap_or_default());
-    let named = std::iter::once(main.routes)
-        .chain(included.into_iter().map(|file| file.routes))
-        .filter_map(Field::given)
-        .flat_map(|Named(routes)| routes);
-    let routes = checker.routes(named, defaults);
     let config = Config {
         listen,
         admin,
@@ -64,9 +77,9 @@ pub(super) fn validate(
         log,
         shutdown_grace: value(shutdown.grace).unwrap_or(GRACE),
         limits,
-        routes,
+        routes: Routes::default(),
     };
-    (checker.diagnostics.len() == before).then_some(config)
+    (config, defaults)
 }
 
 pub(super) fn value<T>(field: Field<At<T>>) -> Option<T> {
@@ -83,6 +96,12 @@ fn log(raw: RawLog) -> Log {
 
 pub(super) struct Checker<'a> {
     pub(super) diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(diagnostics: &'a mut Vec<Diagnostic>) -> Self {
+        Self { diagnostics }
+    }
 }
 
 impl Checker<'_> {
@@ -227,7 +246,7 @@ impl Checker<'_> {
         }
     }
 
-    fn route(
+    pub(super) fn route(
         &mut self,
         tenant: At<Tenant>,
         raw: RawRoute,
@@ -262,7 +281,7 @@ impl Checker<'_> {
             tenant: name,
             hosts,
             upstream,
-            paths,
+            paths: paths.into(),
             policy,
         };
         self.health_of(&route, pathless, tenant.span);
@@ -275,7 +294,7 @@ impl Checker<'_> {
         tenant: &str,
         header: Span,
         spans: &mut Vec<Span>,
-    ) -> Vec<HostPattern> {
+    ) -> SmallVec<[HostPattern; 1]> {
         let example = format_args!("`hosts = [\"{tenant}.example.com\"]`");
         if field.is_absent() {
             let message = format!("route `{tenant}` has no `hosts`");
@@ -286,7 +305,7 @@ impl Checker<'_> {
             ));
         }
         let Some(many) = field.given() else {
-            return Vec::new();
+            return SmallVec::new();
         };
         if many.items.is_empty() && !many.cut {
             let message = format!("`hosts` of route `{tenant}` is empty");
@@ -317,7 +336,7 @@ impl Checker<'_> {
         }
         let Some(many) = field.given() else {
             return Upstream {
-                origins: Vec::new(),
+                origins: Arc::default(),
             };
         };
         if many.items.is_empty() && !many.cut {
@@ -396,7 +415,7 @@ mod tests {
         assert!(config.log.access);
         assert_eq!(config.shutdown_grace, GRACE);
         assert_eq!(config.limits, LIMITS);
-        assert_eq!(config.routes, []);
+        assert_eq!(config.routes.len(), 0);
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn environment(name: &str) -> Option<String> {
 fn runs(config: &Config) {
     let snapshot = Snapshot::first(config);
     assert_eq!(snapshot.routes(), config.routes.len());
-    for route in &config.routes {
+    for route in config.routes.iter() {
         for host in route
             .hosts
             .iter()
@@ -66,13 +66,13 @@ fn runs(config: &Config) {
             let found = snapshot
                 .route(host.as_str())
                 .expect("a host leads somewhere");
-            assert_eq!(found.tenant, route.tenant, "{host}");
+            assert_eq!(*found.tenant(), route.tenant, "{host}");
         }
         for host in route.hosts.iter().filter_map(|host| host.wildcard_suffix()) {
             let below = format!("a.{host}");
             let mut matches = snapshot.matches(&below);
             assert!(
-                matches.any(|(_, found)| found.tenant == route.tenant),
+                matches.any(|(_, found)| *found.tenant() == route.tenant),
                 "*.{host}"
             );
         }
@@ -80,7 +80,7 @@ fn runs(config: &Config) {
     let (next, changes) = snapshot.next(config);
     assert_eq!(changes, Changes::default());
     for route in next.all_routes() {
-        let before = snapshot.tenant(&route.tenant).expect("it was there");
+        let before = snapshot.tenant(route.tenant()).expect("it was there");
         assert!(
             std::ptr::eq(&raw const **before, &raw const **route),
             "taken over as it is"

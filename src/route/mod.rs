@@ -7,11 +7,13 @@
 mod authority;
 mod pattern;
 mod prefix;
+mod sharded;
 mod table;
 
 pub use self::{
     authority::{Authority, InvalidHost},
     pattern::{HostPattern, HostPatternError},
     prefix::{PathPrefix, PathPrefixError},
+    sharded::{Keyed, Sharded},
     table::{Fit, HostTable, PathTable},
 };

@@ -1,14 +1,15 @@
 //! The hosts that a route answers for, and what people write in their stead. It never matches.
 
-use std::{fmt, net::Ipv6Addr};
+use std::{fmt, net::Ipv6Addr, sync::Arc};
 
 use super::authority::{Authority, LABEL_BYTES_MAX, NAME_BYTES_MAX};
 
 /// A host that a route answers for: one host, or with `*.` every host below one.
 ///
-/// Kept as it is shown: lower case, A-labels, no trailing dot, no port.
+/// Kept as it is shown: lower case, A-labels, no trailing dot, no port. The configuration and the tables of all
+/// generations share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPattern(Box<str>);
+pub struct HostPattern(Arc<str>);
 
 /// Why a text is no host pattern; where there is one, with the host that was probably meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

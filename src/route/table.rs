@@ -1,18 +1,35 @@
 //! Where a host leads, and where a path. It never parses: it is given what was checked.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
-
-use super::{HostPattern, PathPrefix};
+use super::{
+    HostPattern, PathPrefix,
+    sharded::{Keyed, Sharded},
+};
 
 /// From a host to what its owner keeps for it: the exact host, else the longest wildcard.
 ///
-/// The cost of a look-up depends on the labels of the host asked for, never on the entries.
+/// The cost of a look-up depends on the labels of the host asked for, never on the entries; that of a copy with a change
+/// hardly does.
 #[derive(Debug, Clone)]
 pub struct HostTable<T> {
-    exact: HashMap<Box<str>, T, RandomState>,
-    below: HashMap<Box<str>, T, RandomState>,
+    exact: Sharded<Entry<T>>,
+    below: Sharded<Entry<T>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry<T> {
+    pattern: HostPattern,
+    value: T,
+}
+
+impl<T> Keyed for Entry<T> {
+    fn key(&self) -> &str {
+        key(&self.pattern)
+    }
+}
+
+/// The host itself, or that below which a wildcard is.
+fn key(pattern: &HostPattern) -> &str {
+    pattern.wildcard_suffix().unwrap_or(pattern.as_str())
 }
 
 /// How a host fits an entry.
@@ -24,21 +41,18 @@ pub enum Fit<'h> {
     Below(&'h str),
 }
 
-impl<T> Default for HostTable<T> {
+impl<T: Clone> Default for HostTable<T> {
     fn default() -> Self {
-        Self {
-            exact: HashMap::default(),
-            below: HashMap::default(),
-        }
+        Self::with_capacity(0)
     }
 }
 
-impl<T> HostTable<T> {
+impl<T: Clone> HostTable<T> {
     #[must_use]
-    pub fn with_capacity(entries: usize) -> Self {
+    pub fn with_capacity(exact_hosts: usize) -> Self {
         Self {
-            exact: HashMap::with_capacity_and_hasher(entries, RandomState::default()),
-            below: HashMap::default(),
+            exact: Sharded::with_capacity(exact_hosts),
+            below: Sharded::default(),
         }
     }
 
@@ -47,15 +61,26 @@ impl<T> HostTable<T> {
     /// # Errors
     /// Gives the value back if the pattern has an entry already, which stays.
     pub fn insert(&mut self, pattern: &HostPattern, value: T) -> Result<(), T> {
-        let (map, key) = match pattern.wildcard_suffix() {
-            Some(suffix) => (&mut self.below, suffix),
-            None => (&mut self.exact, pattern.as_str()),
+        let entry = Entry {
+            pattern: pattern.clone(),
+            value,
         };
-        if map.contains_key(key) {
-            return Err(value);
+        self.side(pattern)
+            .insert(entry)
+            .map_err(|entry| entry.value)
+    }
+
+    /// Takes an entry out, if the pattern has one.
+    pub fn remove(&mut self, pattern: &HostPattern) -> Option<T> {
+        let entry = self.side(pattern).remove(key(pattern));
+        entry.map(|entry| entry.value)
+    }
+
+    fn side(&mut self, pattern: &HostPattern) -> &mut Sharded<Entry<T>> {
+        match pattern.wildcard_suffix() {
+            Some(_) => &mut self.below,
+            None => &mut self.exact,
         }
-        map.insert(key.into(), value);
-        Ok(())
     }
 
     /// Looks up a host that is written as [`super::Authority::host`] writes it.
@@ -68,7 +93,8 @@ impl<T> HostTable<T> {
     /// Every entry that a host fits, the one that it gets first.
     #[inline]
     pub fn matches<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = (Fit<'h>, &'t T)> {
-        let exact = self.exact.get(host).map(|value| (Fit::Exact, value));
+        let exact = self.exact.find(host);
+        let exact = exact.map(|entry| (Fit::Exact, &entry.value));
         let mut rest = host;
         let below = std::iter::from_fn(move || {
             if self.below.is_empty() {
@@ -76,8 +102,8 @@ impl<T> HostTable<T> {
             }
             while let Some((_, suffix)) = rest.split_once('.') {
                 rest = suffix;
-                if let Some(value) = self.below.get(suffix) {
-                    return Some((Fit::Below(suffix), value));
+                if let Some(entry) = self.below.find(suffix) {
+                    return Some((Fit::Below(suffix), &entry.value));
                 }
             }
             None
@@ -101,13 +127,13 @@ impl<T> HostTable<T> {
 /// A route has a handful of prefixes, so they are tried in turn, the longest first.
 #[derive(Debug, Clone)]
 pub struct PathTable<T> {
-    longest_first: Vec<(PathPrefix, T)>,
+    longest_first: Box<[(PathPrefix, T)]>,
 }
 
 impl<T> Default for PathTable<T> {
     fn default() -> Self {
         Self {
-            longest_first: Vec::new(),
+            longest_first: Box::default(),
         }
     }
 }
@@ -123,7 +149,9 @@ impl<T> PathTable<T> {
         }
         let longer = |(known, _): &(PathPrefix, T)| known.as_str().len() >= prefix.as_str().len();
         let at = self.longest_first.partition_point(longer);
-        self.longest_first.insert(at, (prefix, value));
+        let mut all = std::mem::take(&mut self.longest_first).into_vec();
+        all.insert(at, (prefix, value));
+        self.longest_first = all.into();
         Ok(())
     }
 

@@ -128,7 +128,7 @@ impl<'a> Record<'a> {
     fn went_wrong(&mut self, error: &ProxyError) {
         self.error = Some(error.label());
         tracing::debug!(
-            tenant = self.route.as_ref().map(|route| &*route.tenant),
+            tenant = self.route.as_ref().map(|route| &**route.tenant()),
             request_id = self.request_id(),
             fault = ?error.fault(),
             %error,
@@ -241,7 +241,7 @@ impl Drop for Record<'_> {
         self.session.end_request();
         self.session.worker().log(|log| {
             log.push(&Line {
-                tenant: self.route.as_ref().map(|route| &*route.tenant),
+                tenant: self.route.as_ref().map(|route| &**route.tenant()),
                 host: self.host,
                 method: Some(self.head.method.as_str()),
                 path: Some(request::path(&self.head.method, self.head.target())),

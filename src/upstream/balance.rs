@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU32, Ordering},
 };
 
 use super::endpoint::Endpoint;
@@ -14,7 +14,7 @@ pub(super) fn choose<'e>(
     endpoints: &'e [Arc<Endpoint>],
     balance: Balance,
     client: &str,
-    turn: &AtomicUsize,
+    turn: &AtomicU32,
     random: &mut fastrand::Rng,
 ) -> Option<&'e Arc<Endpoint>> {
     let ready = |endpoint: &&Arc<Endpoint>| endpoint.is_usable() && !endpoint.is_aside();
@@ -44,7 +44,7 @@ pub(super) fn choose<'e>(
                 first
             })
         }
-        Balance::RoundRobin => nth(turn.fetch_add(1, Ordering::Relaxed) % count),
+        Balance::RoundRobin => nth(turn.fetch_add(1, Ordering::Relaxed) as usize % count),
         // Rendezvous hashing: each client ranks the endpoints by weights of its own, so that one more, or one less, moves
         // no client but its own.
         Balance::ClientIp => {
@@ -91,7 +91,7 @@ mod tests {
         balance: Balance,
         times: usize,
     ) -> HashMap<String, Vec<usize>> {
-        let turn = AtomicUsize::new(0);
+        let turn = AtomicU32::new(0);
         let mut random = fastrand::Rng::with_seed(7);
         let mut chosen: HashMap<String, Vec<usize>> = HashMap::new();
         for client in 0..times {
@@ -154,7 +154,7 @@ mod tests {
                 50
             );
             endpoints[1].flunked(1, "503", now);
-            let turn = AtomicUsize::new(0);
+            let turn = AtomicU32::new(0);
             let mut random = fastrand::Rng::new();
             assert!(choose(&endpoints, balance, "192.0.2.1", &turn, &mut random).is_none());
         }

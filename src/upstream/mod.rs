@@ -21,8 +21,8 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -44,20 +44,24 @@ use crate::config::{self, Balance, Origin};
 #[derive(Debug)]
 pub(crate) struct Upstream {
     id: UpstreamId,
-    origins: Vec<Origin>,
+    origins: Arc<[Origin]>,
     /// Whether connections are verified, see `dial`.
     verify: bool,
-    /// The Host that each origin goes by, for `host = "upstream"`.
-    authorities: Vec<String>,
+    /// The Host that each origin goes by, once somebody asks.
+    authorities: OnceLock<Box<Authorities>>,
     /// How its endpoints are asked for their health, if they are.
     check: Option<Box<Check>>,
     checks_run: AtomicBool,
-    turn: AtomicUsize,
+    turn: AtomicU32,
     endpoints: Endpoints,
     watch: Watch,
     /// While it can't be reached.
     outage: ArcSwapOption<Outage>,
 }
+
+/// Apart, since hardly any upstream needs them: of 100,000 the memory counts.
+#[derive(Debug)]
+struct Authorities(Vec<String>);
 
 /// Unique in the process, never used again: the pool's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,23 +70,14 @@ pub(crate) struct UpstreamId(u64);
 impl Upstream {
     pub(crate) fn new(upstream: &config::Upstream, verify: bool, check: Option<Check>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let authority = |origin: &Origin| match origin {
-            Origin::Http { host, port } => match (host.contains(':'), port) {
-                (false, 80) => host.to_string(),
-                (false, port) => format!("{host}:{port}"),
-                (true, 80) => format!("[{host}]"),
-                (true, port) => format!("[{host}]:{port}"),
-            },
-            Origin::Unix(_) => "localhost".to_owned(),
-        };
         let new = Self {
             id: UpstreamId(NEXT.fetch_add(1, Ordering::Relaxed)),
-            authorities: upstream.origins.iter().map(authority).collect(),
-            origins: upstream.origins.clone(),
+            authorities: OnceLock::new(),
+            origins: Arc::clone(&upstream.origins),
             verify,
             check: check.map(Box::new),
             checks_run: AtomicBool::new(false),
-            turn: AtomicUsize::new(0),
+            turn: AtomicU32::new(0),
             endpoints: Endpoints::default(),
             watch: Watch::default(),
             outage: ArcSwapOption::empty(),
@@ -111,11 +106,15 @@ impl Upstream {
         &self.origins
     }
 
-    /// The Host that an origin goes by.
+    /// The Host that an origin goes by, for `host = "upstream"`.
     pub(crate) fn authority(&self, origin: usize) -> &str {
-        self.authorities
-            .get(origin)
-            .map_or("", |authority| authority)
+        let all = || {
+            Box::new(Authorities(
+                self.origins.iter().map(Origin::authority).collect(),
+            ))
+        };
+        let Authorities(all) = &**self.authorities.get_or_init(all);
+        all.get(origin).map_or("", |authority| authority)
     }
 
     /// Whether its names are to be watched from now on: somebody uses it, it has names, and nobody does yet.
@@ -190,7 +189,7 @@ impl Upstream {
         let (mut origin, turn) = match preferred {
             Some(endpoint) => (endpoint.origin(), 0),
             None => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
                 (turn % count, turn / count)
             }
         };

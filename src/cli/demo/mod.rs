@@ -79,7 +79,9 @@ fn check_free(listen: SocketAddr) -> anyhow::Result<()> {
 /// The configuration with embedded tenants for origins, and those tenants: bound, not yet served.
 fn prepare(mut config: Config, listen: SocketAddr) -> anyhow::Result<(Config, Vec<DemoTenant>)> {
     let mut tenants = Vec::new();
-    for route in &mut config.routes {
+    let routes = config.routes.iter();
+    let mut routes: Vec<Route> = routes.map(|route| Route::clone(route)).collect();
+    for route in &mut routes {
         // Within a route an origin is one tenant, however many paths lead to it; never beyond it.
         let mut places = HashMap::new();
         let paths = route.paths.iter_mut().map(|path| &mut path.upstream);
@@ -87,7 +89,8 @@ fn prepare(mut config: Config, listen: SocketAddr) -> anyhow::Result<(Config, Ve
             replace(upstream, &route.tenant, &mut places, &mut tenants)?;
         }
     }
-    add_localhost(&mut config.routes);
+    add_localhost(&mut routes);
+    config.routes = routes.into_iter().collect();
     config.listen = vec![Address::Tcp(listen)];
     config.admin = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
     Ok((config, tenants))
@@ -99,7 +102,8 @@ fn replace(
     places: &mut HashMap<Origin, Origin>,
     tenants: &mut Vec<DemoTenant>,
 ) -> anyhow::Result<()> {
-    for origin in &mut upstream.origins {
+    let mut origins = upstream.origins.to_vec();
+    for origin in &mut origins {
         if let Some(place) = places.get(origin) {
             *origin = place.clone();
             continue;
@@ -121,6 +125,7 @@ fn replace(
         places.insert(origin.clone(), place.clone());
         *origin = place;
     }
+    upstream.origins = origins.into();
     Ok(())
 }
 
@@ -164,7 +169,7 @@ impl Guide {
         Self {
             port: 0,
             tenants: routes
-                .map(|route| (Arc::clone(&route.tenant), route.hosts.clone()))
+                .map(|route| (Arc::clone(&route.tenant), route.hosts.to_vec()))
                 .collect(),
         }
     }
@@ -285,7 +290,7 @@ mod tests {
                 ("b", "http://one:1"),
             ]
         );
-        let [a, b] = &config.routes[..] else {
+        let [a, b] = config.routes.iter().collect::<Vec<_>>()[..] else {
             panic!("{config:?}")
         };
         assert_eq!(a.upstream.origins[0], a.paths[0].upstream.origins[0]);

@@ -78,7 +78,7 @@ fn ask_edge(
     upstream: &Upstream,
     admin: &Address,
 ) -> (EdgeAsked, Option<UpstreamShown>) {
-    let target = format!("/routes?tenant={}", route.tenant);
+    let target = format!("/routes?tenant={}", route.tenant());
     let no_edge = |why: String| {
         let asked = EdgeAsked {
             address: admin.to_string(),

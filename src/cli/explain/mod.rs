@@ -95,7 +95,7 @@ async fn lead(
     let prefix = route.prefix(asked.target).map(ToString::to_string);
     let (upstream, edge) = health::look(route, prefix, outbound.upstream, resolver, admin).await;
     Ok(Led {
-        tenant: route.tenant.to_string(),
+        tenant: route.tenant().to_string(),
         hosts: hosts(snapshot, host),
         paths: paths(route, asked.target, &outbound.target),
         upstream,
@@ -120,7 +120,7 @@ fn hosts(snapshot: &Snapshot, host: &str) -> Vec<HostFit> {
         };
         HostFit {
             pattern,
-            tenant: route.tenant.to_string(),
+            tenant: route.tenant().to_string(),
             wins: index == 0,
             why,
         }
