@@ -24,7 +24,7 @@ use super::{
     log::{Line, Log},
 };
 use crate::{
-    config::{Config, Origin},
+    config::{Config, Origin, Route},
     connection,
     deadline::TICK,
     fuzz::fixed_config,
@@ -117,13 +117,19 @@ impl Stage {
         let mut plain = fixed_config(CONFIG);
         let mut apps = Vec::new();
         let (shared, log, pipe) = runtime.block_on(async {
-            for (route, tenant) in plain.routes.iter_mut().zip(TENANTS) {
+            let mut routes: Vec<Route> = plain
+                .routes
+                .iter()
+                .map(|route| Route::clone(route))
+                .collect();
+            for (route, tenant) in routes.iter_mut().zip(TENANTS) {
                 assert_eq!(&*route.tenant, tenant);
                 // In the abstract namespace, so that no file is left behind.
                 let path = PathBuf::from(format!("\0hostler-fuzz-{}-{tenant}", std::process::id()));
                 apps.push(Rc::new(UnixListener::bind(&path).expect("a listener")));
-                route.upstream.origins = vec![Origin::Unix(path)];
+                route.upstream.origins = [Origin::Unix(path.into())].into();
             }
+            plain.routes = routes.into_iter().collect();
             let (access_log, log) = Log::start();
             let shared = Shared {
                 snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::first(&plain))),

@@ -56,7 +56,7 @@ pub(super) fn run(switches: u8, head: &RequestHead, wire: &[u8]) -> Option<&'sta
 
 fn tenant(route: &Route) -> &'static str {
     let known = ["plain", "edited", "named"];
-    let found = known.into_iter().find(|known| **known == *route.tenant);
+    let found = known.into_iter().find(|known| **known == **route.tenant());
     found.expect("there are three")
 }
 

@@ -1,0 +1,148 @@
+"""The edges that are compared: how each is configured for the same job, and started.
+
+Tenant `t<i>` has the host `t<i>.bench.test`. All of them have the one app for an upstream, each by an upstream of its own.
+"""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import machine
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+HEADERS = """
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $http_host;"""
+
+
+@dataclass
+class Setting:
+    """What an edge is started for."""
+
+    files: Path
+    app: int
+    port: int
+    workers: int = 1
+    tenants: int = 2
+    log: bool = False
+    binary: Path = PROJECT / "target/release/hostler"
+
+
+@dataclass
+class Edge:
+    name: str
+    title: str
+    """Writes the configuration, and gives the command that serves it."""
+    command: Callable[[Setting], list[str | Path]]
+    process: subprocess.Popen[bytes] | None = field(default=None)
+    setting: Setting | None = field(default=None)
+
+
+def host(tenant: int) -> str:
+    return f"t{tenant}.bench.test"
+
+
+def hostler(setting: Setting) -> list[str | Path]:
+    access = "true" if setting.log else "false"
+    text = f'listen = "127.0.0.1:{setting.port}"\nadmin.listen = "127.0.0.1:0"\nlog = {{ format = "json", access = {access} }}\n'
+    routes = [
+        f'[routes.t{i}]\nhosts = ["{host(i)}"]\nupstream = "http://127.0.0.1:{setting.app}"\n' for i in range(setting.tenants)
+    ]
+    (setting.files / "proxy.toml").write_text(text + "".join(routes))
+    return [setting.binary, "run", "--config", setting.files / "proxy.toml"]
+
+
+def nginx(setting: Setting, *, tuned: bool = True, log: str = "", body: str = "") -> list[str | Path]:
+    keep = "keepalive 128; keepalive_requests 10000;" if tuned else ""
+    location = f'proxy_http_version 1.1; proxy_set_header Connection "";{HEADERS}{body}' if tuned else (
+        "proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;"
+    )
+    reuse = " reuseport" if tuned else ""
+    servers = []
+    for i in range(setting.tenants):
+        upstream = f"http://a{i}" if tuned else f"http://127.0.0.1:{setting.app}"
+        if tuned:
+            servers.append(f"upstream a{i} {{ server 127.0.0.1:{setting.app}; {keep} }}")
+        # It is an option of the socket, which is named once.
+        listen = f"127.0.0.1:{setting.port}{reuse if i == 0 else ''}"
+        servers.append(f"server {{ listen {listen}; server_name {host(i)}; location / {{ proxy_pass {upstream}; {location} }} }}")
+    hash_size = max(512, 1 << (setting.tenants * 2 - 1).bit_length())
+    access = f"access_log {setting.files}/access.log combined{log};" if setting.log else "access_log off;"
+    (setting.files / "nginx.conf").write_text(f"""
+daemon off; pid {setting.files}/nginx.pid; error_log {setting.files}/error.log;
+worker_processes {setting.workers}; worker_rlimit_nofile 65536;
+events {{ worker_connections 30000; }}
+http {{
+    {access} keepalive_requests 10000; client_max_body_size 200m; server_names_hash_max_size {hash_size};
+    server_names_hash_bucket_size 128; client_body_temp_path {setting.files}/body; proxy_temp_path {setting.files}/proxy;
+    fastcgi_temp_path {setting.files}/fastcgi; uwsgi_temp_path {setting.files}/uwsgi; scgi_temp_path {setting.files}/scgi;
+    {"".join(servers)}
+}}
+""")
+    return ["nginx", "-c", setting.files / "nginx.conf"]
+
+
+def haproxy(setting: Setting) -> list[str | Path]:
+    names = [f"{host(i)} b{i}\n" for i in range(setting.tenants)]
+    (setting.files / "hosts.map").write_text("".join(names))
+    backends = [
+        f"backend b{i}\n  http-reuse always\n  server a 127.0.0.1:{setting.app}\n" for i in range(setting.tenants)
+    ]
+    log = "  log global\n  option httplog\n" if setting.log else ""
+    (setting.files / "haproxy.cfg").write_text(f"""
+global
+  nbthread {setting.workers}
+  maxconn 30000
+{"  log stdout format raw local0" if setting.log else ""}
+defaults
+  mode http
+  option forwardfor
+  option http-keep-alive
+  timeout client 75s
+  timeout server 60s
+  timeout connect 2s
+{log}frontend f
+  bind 127.0.0.1:{setting.port}
+  http-request set-header X-Real-IP %[src]
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  use_backend %[req.hdr(host),lower,map({setting.files}/hosts.map)]
+{"".join(backends)}""")
+    return ["haproxy", "-db", "-f", setting.files / "haproxy.cfg"]
+
+
+UNBUFFERED = " proxy_buffering off; proxy_request_buffering off;"
+EDGES = {
+    edge.name: edge
+    for edge in (
+        Edge("hostler", "hostler", hostler),
+        Edge("nginx", "nginx, tuned (kept upstream connections)", nginx),
+        Edge("nginx-log-buffered", "nginx, tuned, its log in a buffer", lambda s: nginx(s, log=" buffer=64k flush=1s")),
+        Edge("nginx-streaming", "nginx, tuned, without buffering bodies", lambda s: nginx(s, body=UNBUFFERED)),
+        Edge("nginx-tutorial", "nginx, the tutorial's conf", lambda s: nginx(s, tuned=False)),
+        Edge("haproxy", "HAProxy", haproxy),
+    )
+}
+
+
+def start(edge: Edge, setting: Setting, cores: str, within_s: float = 60) -> float | None:
+    """Seconds until its first right answer, or None if there was none; then it has been ended."""
+    setting.files.mkdir(parents=True, exist_ok=True)
+    command = edge.command(setting)
+    with (setting.files / "out").open("wb") as out, (setting.files / "err").open("wb") as err:
+        edge.process = machine.start(command, cores, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+    edge.setting = setting
+    took = machine.until_200(setting.port, host(setting.tenants - 1), within_s)
+    if took is None:
+        stop(edge)
+    return took
+
+
+def stop(edge: Edge) -> None:
+    if edge.process:
+        machine.end(edge.process)
+    edge.process = edge.setting = None
