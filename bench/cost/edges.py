@@ -96,7 +96,7 @@ def haproxy(setting: Setting) -> list[str | Path]:
     (setting.files / "haproxy.cfg").write_text(f"""
 global
   nbthread {setting.workers}
-  maxconn 30000
+  maxconn 9000
 {"  log stdout format raw local0" if setting.log else ""}
 defaults
   mode http
