@@ -62,14 +62,13 @@ def nginx(setting: Setting, *, tuned: bool = True, log: str = "", body: str = ""
         "proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;"
     )
     reuse = " reuseport" if tuned else ""
-    servers = []
+    # Without it, a host that nobody has would be the first tenant's.
+    servers = [f"server {{ listen 127.0.0.1:{setting.port} default_server{reuse}; return 404; }}"]
     for i in range(setting.tenants):
         upstream = f"http://a{i}" if tuned else f"http://127.0.0.1:{setting.app}"
         if tuned:
             servers.append(f"upstream a{i} {{ server 127.0.0.1:{setting.app}; {keep} }}")
-        # It is an option of the socket, which is named once.
-        listen = f"127.0.0.1:{setting.port}{reuse if i == 0 else ''}"
-        servers.append(f"server {{ listen {listen}; server_name {host(i)}; location / {{ proxy_pass {upstream}; {location} }} }}")
+        servers.append(f"server {{ listen 127.0.0.1:{setting.port}; server_name {host(i)}; location / {{ proxy_pass {upstream}; {location} }} }}")
     hash_size = max(512, 1 << (setting.tenants * 2 - 1).bit_length())
     access = f"access_log {setting.files}/access.log combined{log};" if setting.log else "access_log off;"
     (setting.files / "nginx.conf").write_text(f"""
