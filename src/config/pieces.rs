@@ -72,7 +72,8 @@ impl<R: Read> Pieces<R> {
         self.at = piece.end;
         let piece = &self.buffer[piece];
         let text = std::str::from_utf8(piece).map_err(|_| Uncut::Odd)?;
-        if text.contains("\"\"\"") || text.contains("'''") {
+        let holds = |quotes: &[u8]| memmem::find(piece, quotes).is_some();
+        if holds(b"\"\"\"") || holds(b"'''") {
             return Err(Uncut::Odd);
         }
         Ok(Some(match tenant(piece) {
