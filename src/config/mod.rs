@@ -325,3 +325,18 @@ pub(crate) fn of_text(text: &str) -> Result<Config, ConfigErrors> {
     std::fs::write(&path, text).unwrap();
     Source::new(path).load(&|_| None)
 }
+
+/// Writes a file whose last change is so many seconds ago.
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write the files that are read"
+)]
+fn write_aged(path: &FilePath, content: &str, seconds_ago: u64) {
+    use std::{fs, time::SystemTime};
+
+    fs::write(path, content).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    let then = SystemTime::now() - Duration::from_secs(seconds_ago);
+    file.set_modified(then).unwrap();
+}

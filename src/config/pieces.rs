@@ -12,7 +12,7 @@ use std::{
 
 use memchr::{memchr, memmem};
 
-use super::files::{Digest, read_block};
+use super::files::{BYTES_MAX, Digest, read_block};
 
 /// What one tenant may have in a file that is cut.
 const PIECE_BYTES_MAX: usize = 1024 * 1024;
@@ -120,6 +120,9 @@ impl<R: Read> Pieces<R> {
         }
         self.ended = !read_block(&mut self.file, &mut self.buffer)?;
         self.bytes += (self.buffer.len() - before) as u64;
+        if self.bytes > BYTES_MAX {
+            return Err(Uncut::Odd);
+        }
         self.digest.add(&self.buffer[before..]);
         Ok(())
     }

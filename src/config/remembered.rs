@@ -218,6 +218,8 @@ impl Loading<'_> {
             _ => {
                 let opened = match opened {
                     Some(opened) => opened,
+                    // It was what it had been a moment ago, and what else it says now nobody has read.
+                    None if main.is_some() => return None,
                     None => Opened::open(path).ok()?,
                 };
                 self.tenants(path, &opened, main, known)?
@@ -265,9 +267,13 @@ impl Loading<'_> {
                 _ => {
                     let route = self.tenant(text)?;
                     // A comment may be all that is new.
-                    let old = known.and_then(|known| known.routes.get(in_order.next));
+                    let next = in_order.next;
+                    let old = known.and_then(|known| known.routes.get(next));
                     let route = match old {
-                        Some(old) if **old == route => Arc::clone(old),
+                        Some(old) if **old == route && !taken[next] => {
+                            taken[next] = true;
+                            Arc::clone(old)
+                        }
                         _ => Arc::new(route),
                     };
                     self.fresh.push(Arc::clone(&route));
@@ -369,19 +375,12 @@ impl<K: Hash + Eq> InOrder<K> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests write the files that are read"
-)]
 mod tests {
-    use std::{
-        fs,
-        time::{Duration, SystemTime},
-    };
+    use std::fs;
 
     use proptest::prelude::*;
 
-    use super::super::{ConfigErrors, Source, load as whole};
+    use super::super::{ConfigErrors, Source, load as whole, write_aged};
     use super::*;
 
     struct Files {
@@ -405,11 +404,8 @@ mod tests {
         fn write(&mut self, name: &str, text: &str) {
             let path = self.directory.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
             self.writes += 1;
-            let file = fs::File::options().write(true).open(path).unwrap();
-            let then = SystemTime::now() - Duration::from_secs(1_000_000 - self.writes);
-            file.set_modified(then).unwrap();
+            write_aged(&path, text, 1_000_000 - self.writes);
         }
 
         fn remove(&self, name: &str) {
@@ -581,8 +577,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_tenant_that_is_there_with_and_without_a_comment_is_there_twice() {
+        let (plain, commented) = (tenant("a", ""), tenant("a", "# mine\n"));
+        let other = tenant("b", "");
+        for text in [
+            format!("{commented}{other}{plain}"),
+            format!("{plain}{other}{commented}"),
+        ] {
+            let mut files = Files::new();
+            files.write("proxy.toml", &format!("{plain}{other}"));
+            files.load().unwrap();
+            files.write("proxy.toml", &text);
+            let errors = files.load().unwrap_err();
+            assert!(errors.contains("defined twice"), "{errors}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
+
+        /// Whole tenants that come, go, move and are there twice.
+        #[test]
+        fn tenants_move_as_they_like(
+            edits in prop::collection::vec((0..3_usize, prop::collection::vec(0..6_usize, 0..4)), 1..8)
+        ) {
+            let [a, b, c] = ["a", "b", "c"].map(|name| tenant(name, ""));
+            let blocks = [tenant("a", "# mine\n"), tenant("b", "# mine\n"), tenant("b", "retries = 0\n"), a, b, c];
+            let mut files = Files::new();
+            files.write("t/0.toml", "");
+            for (file, chosen) in edits {
+                let text: String = chosen.iter().map(|block| blocks[*block].as_str()).collect();
+                match file {
+                    0 => files.write("proxy.toml", &format!("include = \"t/*.toml\"\n{text}")),
+                    file => files.write(&format!("t/{file}.toml"), &text),
+                }
+                let _ = files.load();
+            }
+        }
 
         /// Lines in any order, of which many are mistakes together, written over and over.
         #[test]

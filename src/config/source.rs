@@ -151,12 +151,9 @@ impl Source {
     reason = "tests write the files that are read"
 )]
 mod tests {
-    use std::{
-        fs,
-        time::{Duration, SystemTime},
-    };
+    use std::fs;
 
-    use super::*;
+    use super::{super::write_aged, *};
 
     struct Files(tempfile::TempDir);
 
@@ -169,15 +166,8 @@ mod tests {
             self.0.path().join(name)
         }
 
-        /// Writes a file whose last change is so many seconds ago.
         fn write(&self, name: &str, content: &str, seconds_ago: u64) {
-            fs::write(self.path(name), content).unwrap();
-            let file = fs::File::options()
-                .write(true)
-                .open(self.path(name))
-                .unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago))
-                .unwrap();
+            write_aged(&self.path(name), content, seconds_ago);
         }
 
         fn load(&self) -> (Source, bool) {
