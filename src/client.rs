@@ -29,6 +29,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How much a client may send ahead of what it has been answered. Beyond it nothing is read.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// The last of a body up to this is copied behind the head: writing one piece of memory costs less than two.
+const COPIED_BYTES_MAX: usize = 1024;
+
 /// How long, and how much, a connection that is to be closed waits for its client to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -249,7 +252,7 @@ impl Client {
 
     /// Takes the last bytes of a response over, so that the app's connection is free before the client has taken them.
     pub(crate) fn take_last(&mut self, input: &mut Buffer, data: usize) {
-        if data == input.len() {
+        if data > COPIED_BYTES_MAX && data == input.len() {
             std::mem::swap(&mut self.last, input);
         } else {
             self.wire.output().extend_from_slice(&input.bytes()[..data]);

@@ -1,6 +1,10 @@
 //! One client connection: its requests one after the other, until the client leaves or is asked to.
 
-use std::{future::poll_fn, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+};
 
 use crate::{
     client::{Client, Heard},
@@ -14,12 +18,15 @@ use crate::{
 };
 
 /// Serves a client until it leaves, or is asked to.
+///
+/// There is a future of this for each connection, idle ones too, and it is copied when it begins and when it ends. So
+/// what happens to few requests or to none stands on the heap while it happens, here and in what this calls.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
-    let mut client = begin(worker, stream, peer).await;
+    let mut client = begin(worker, stream, peer, &waker().await);
     loop {
         let head = match client.next().await {
             Heard::Request(head) => head,
-            Heard::Refused(error) => return refuse(client, &error).await,
+            Heard::Refused(error) => return Box::pin(refuse(client, &error)).await,
             Heard::Over => return,
         };
         let next = handle(&mut client, &head).await;
@@ -27,19 +34,23 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) {
         match next {
             Next::Request => {}
             Next::Close => return,
-            Next::Linger => return client.linger().await,
+            Next::Linger => return Box::pin(client.linger()).await,
         }
     }
 }
 
 /// Tells a client that it can't be served now.
 pub(crate) async fn turn_away(worker: Rc<Worker>, stream: Stream, peer: Peer, error: &ProxyError) {
-    refuse(begin(worker, stream, peer).await, error).await;
+    refuse(begin(worker, stream, peer, &waker().await), error).await;
 }
 
-async fn begin(worker: Rc<Worker>, stream: Stream, peer: Peer) -> Client {
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let deadline = worker.deadlines().register(&waker);
+/// Of the task at hand.
+async fn waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
+}
+
+fn begin(worker: Rc<Worker>, stream: Stream, peer: Peer, waker: &Waker) -> Client {
+    let deadline = worker.deadlines().register(waker);
     let session = Rc::new(Session::new(worker, peer, deadline));
     Client::new(stream, session)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 const BYTES: usize = 29;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Date {
     /// Since 1970.
     second: u64,
@@ -17,15 +17,15 @@ impl Date {
         &self.text
     }
 
-    /// This one, or the next if a second has passed.
-    pub(crate) fn now(self) -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        // A clock before 1970 is wrong anyway.
-        let second = since.unwrap_or_default().as_secs();
-        if second == self.second && second > 0 {
-            self
-        } else {
-            Self::at(second)
+    pub(crate) fn now() -> Self {
+        Self::at(second())
+    }
+
+    /// This one, or the one of now if a second has passed.
+    pub(crate) fn or_later(self) -> Self {
+        match second() {
+            same if same == self.second => self,
+            other => Self::at(other),
         }
     }
 
@@ -40,6 +40,12 @@ impl Date {
     }
 }
 
+fn second() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 is wrong anyway.
+    since.unwrap_or_default().as_secs()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,8 +54,8 @@ mod tests {
     fn it_is_written_as_the_rfc_does_and_kept_for_a_second() {
         let date = Date::at(784_111_777);
         assert_eq!(date.as_bytes(), b"Sun, 06 Nov 1994 08:49:37 GMT");
-        let now = date.now();
+        let now = date.or_later();
         assert_ne!(now.as_bytes(), date.as_bytes());
-        assert!(now.now().second - now.second < 60);
+        assert!(now.or_later().second - now.second < 60);
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     upstream::{
         Connection, DialError, Upstream,
         endpoint::Endpoint,
-        exchange::{Exchange, Progress},
-        failure::Failure,
+        exchange::Exchange,
+        failure::{Failure, Progress},
         outage::{NoWait, Outage},
         pool::Use,
         upload::Upload,
@@ -46,10 +46,10 @@ pub(crate) struct Outbound<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sender<'a> {
     /// Who is at the other end of the socket.
-    pub(crate) peer: &'a str,
+    pub(crate) peer: &'a [u8],
     /// Whose request it is.
-    pub(crate) client: &'a str,
-    pub(crate) request_id: &'a str,
+    pub(crate) client: &'a [u8],
+    pub(crate) request_id: &'a [u8],
 }
 
 impl<'a> Outbound<'a> {
@@ -106,9 +106,9 @@ fn absolute_path(target: &str) -> Cow<'_, str> {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A head, and a body that is still to be relayed.
-    Response(Exchange),
+    Response(Box<Exchange>),
     /// The app has switched protocols.
-    Switched(Exchange),
+    Switched(Box<Exchange>),
 }
 
 pub(crate) async fn forward(
@@ -133,7 +133,7 @@ pub(crate) async fn forward(
         };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => connect(client, record, outbound, picked.as_deref()).await?,
+            None => Box::pin(connect(client, record, outbound, picked.as_deref())).await?,
         };
         record.set_endpoint(connection.endpoint());
         write_head(&mut connection, record, outbound);
@@ -253,7 +253,7 @@ fn write_head(connection: &mut Connection, record: &Record<'_>, outbound: &Outbo
     let sender = Sender {
         peer: &record.session().peer().text,
         client: record.client(),
-        request_id: record.request_id(),
+        request_id: record.request_id().as_bytes(),
     };
     let onward = outbound.onward(connection.origin(), sender);
     headers::write_request(connection.head_buffer(), &onward);

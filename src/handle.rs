@@ -36,11 +36,11 @@ pub(crate) async fn handle(client: &mut Client, head: &RequestHead) -> Next {
             respond(client, record, head, &route, exchange).await
         }
         Ok((route, Answer::Switched(exchange))) => {
-            switch(client, record, &route, exchange).await;
+            Box::pin(switch(client, record, &route, exchange)).await;
             Next::Close
         }
         Err(ProxyError::ClientGone) => Next::Close,
-        Err(error) => refuse(client, record, head, &error).await,
+        Err(error) => Box::pin(refuse(client, record, head, &error)).await,
     }
 }
 
@@ -87,7 +87,7 @@ async fn respond(
     mut record: Record<'_>,
     request: &RequestHead,
     route: &Route,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> Next {
     let body = body_length(&exchange, request);
     let connection = persistence(client, request, &exchange, body);
@@ -150,7 +150,12 @@ fn persistence(
 }
 
 /// 6 answer: another protocol takes over.
-async fn switch(client: &mut Client, mut record: Record<'_>, route: &Route, exchange: Exchange) {
+async fn switch(
+    client: &mut Client,
+    mut record: Record<'_>,
+    route: &Route,
+    exchange: Box<Exchange>,
+) {
     let (policy, head) = (&route.policy, &exchange.head);
     record.answered(head.status.as_u16());
     client.session().begin_response(policy.timeouts.tunnel_idle);
@@ -178,7 +183,7 @@ async fn refuse(
     let session = client.session();
     session.begin_response(session.worker().limits().keepalive);
     let accept = request.fields.first(Name::Accept);
-    let answer = page::render(error, accept, record.request_id());
+    let answer = page::render(error, accept, record.request_id().as_str());
     let with_body = request.method != Method::HEAD;
     let date = session.worker().date();
     let bytes = answer.write(client.wire.output(), date, connection, with_body);

@@ -26,11 +26,11 @@ pub(crate) struct Onward<'a> {
     /// The port that the client's Host names.
     pub(crate) port: Option<u16>,
     /// Who is at the other end of the socket.
-    pub(crate) peer: &'a str,
+    pub(crate) peer: &'a [u8],
     /// Whose request it is: the peer, or the one that a trusted peer names.
-    pub(crate) client: &'a str,
+    pub(crate) client: &'a [u8],
     pub(crate) peer_trusted: bool,
-    pub(crate) request_id: &'a str,
+    pub(crate) request_id: &'a [u8],
     pub(crate) body: BodyLength,
     /// The protocol that the client wants to switch to.
     pub(crate) upgrade: Option<&'a [u8]>,
@@ -113,17 +113,17 @@ fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
             field(out, name, value);
         }
     };
-    claim(b"x-real-ip", onward.client.as_bytes());
+    claim(b"x-real-ip", onward.client);
     if onward.peer_trusted && fields.contains(Name::XForwardedFor) {
         let mut list = Vec::with_capacity(128);
         for value in fields.all(Name::XForwardedFor) {
             list.extend_from_slice(value);
             list.extend_from_slice(b", ");
         }
-        list.extend_from_slice(onward.peer.as_bytes());
+        list.extend_from_slice(onward.peer);
         claim(b"x-forwarded-for", &list);
     } else {
-        claim(b"x-forwarded-for", onward.peer.as_bytes());
+        claim(b"x-forwarded-for", onward.peer);
     }
     let proto = match earlier(Name::XForwardedProto) {
         Some(b"https") => "https",
@@ -143,7 +143,7 @@ fn write_claims(out: &mut Vec<u8>, onward: &Onward<'_>) {
             );
         }
     }
-    claim(b"x-request-id", onward.request_id.as_bytes());
+    claim(b"x-request-id", onward.request_id);
 }
 
 fn write_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
@@ -352,10 +352,10 @@ mod tests {
                 authority: b"thor.polls.local:8080",
                 host: b"thor.polls.local:8080",
                 port: Some(8080),
-                peer: "192.0.2.1",
-                client: "192.0.2.1",
+                peer: b"192.0.2.1",
+                client: b"192.0.2.1",
                 peer_trusted: trusted,
-                request_id: "id",
+                request_id: b"id",
                 body: BodyLength::None,
                 upgrade: None,
                 edits: &HeaderEdits::default(),

@@ -95,10 +95,11 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, peer: Peer) {
         return turn_away(worker, stream, peer);
     };
     let worker = Rc::clone(worker);
-    spawn_local(async move {
+    // In a box, since the runtime moves what it is given several times.
+    spawn_local(Box::pin(async move {
         connection::serve(worker, stream, peer).await;
         drop(place);
-    });
+    }));
 }
 
 /// A full edge says so at once, and keeps nothing but a few clients until they have read it. The client may not have

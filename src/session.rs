@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, OnceCell},
     net::{IpAddr, Ipv4Addr},
+    ops::Deref,
     rc::Rc,
     time::Duration,
 };
@@ -31,7 +32,7 @@ pub(crate) struct Session {
 pub(crate) struct Peer {
     pub(crate) ip: IpAddr,
     /// The same as text, written once instead of for each request.
-    pub(crate) text: Box<str>,
+    pub(crate) text: IpText,
     /// Whether it may speak for others, if it is trusted to. A proxy may not on a connection that it passes on for
     /// somebody whom it doesn't name.
     pub(crate) may_vouch: bool,
@@ -42,7 +43,7 @@ impl Peer {
         let ip = ip.to_canonical();
         Self {
             ip,
-            text: ip.to_string().into(),
+            text: IpText::new(ip),
             may_vouch: true,
         }
     }
@@ -50,6 +51,54 @@ impl Peer {
     /// Whoever can open a unix socket is on this machine.
     pub(crate) fn local() -> Self {
         Self::new(Ipv4Addr::LOCALHOST.into())
+    }
+}
+
+/// An address as people write it, without an allocation.
+#[derive(Debug)]
+pub(crate) struct IpText {
+    bytes: [u8; IP_BYTES_MAX],
+    len: u8,
+}
+
+/// `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`; those that embed an IPv4 address are shorter.
+const IP_BYTES_MAX: usize = 39;
+
+impl IpText {
+    pub(crate) fn new(ip: IpAddr) -> Self {
+        let mut text = Self {
+            bytes: [0; IP_BYTES_MAX],
+            len: 0,
+        };
+        match ip {
+            IpAddr::V4(ip) => {
+                // There is one for each connection, and formatting costs more than the rest of what begins it.
+                for (index, octet) in ip.octets().into_iter().enumerate() {
+                    if index > 0 {
+                        text.push(b".");
+                    }
+                    text.push(itoa::Buffer::new().format(octet).as_bytes());
+                }
+            }
+            IpAddr::V6(ip) => text.push(ip.to_string().as_bytes()),
+        }
+        text
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        let free = self.bytes[usize::from(self.len)..].iter_mut();
+        for (byte, more) in free.zip(more) {
+            *byte = *more;
+            self.len += 1;
+        }
+    }
+}
+
+impl Deref for IpText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
@@ -159,5 +208,26 @@ impl Session {
     /// Body bytes of the request at hand: from the client, and to it.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.bytes_in.get(), self.bytes_out.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_everybody_does() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "255.255.255.255",
+            "::",
+            "2001:db8::1",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe",
+        ] {
+            assert_eq!(*Peer::new(text.parse().unwrap()).text, *text.as_bytes());
+        }
+        let mapped = Peer::new("::ffff:192.0.2.1".parse().unwrap());
+        assert_eq!(*mapped.text, *b"192.0.2.1");
     }
 }

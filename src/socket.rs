@@ -86,6 +86,7 @@ impl BoundSocket {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 socket.set_nonblocking(true)?;
+                socket2::SockRef::from(&socket).set_tcp_nodelay(true)?;
                 Ok(Self::Tcp(socket))
             }
             Address::Unix(_) => {
@@ -208,6 +209,8 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
+    // Every connection that is accepted from it has that too.
+    socket.set_tcp_nodelay(true)?;
     Ok(socket)
 }
 
@@ -282,7 +285,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), Peer::new(peer.ip())))
             }
             Self::Unix(listener) => {
@@ -301,7 +303,6 @@ impl Listener {
                 Box::new(move || {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    stream.set_nodelay(true)?;
                     Ok((
                         Stream::Tcp(TcpStream::from_std(stream)?),
                         Peer::new(peer.ip()),
@@ -338,4 +339,41 @@ pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_sends_at_once_without_having_been_told_to() {
+        let address = Address::Tcp("127.0.0.1:0".parse().unwrap());
+        let mut bound = bind(&address, 2, &[]).unwrap();
+        let Address::Tcp(address) = bound.address else {
+            panic!("{:?}", bound.address);
+        };
+        // One that another process hands over has been made by who knows whom.
+        let foreign = socket2::Socket::from(
+            tokio::net::TcpListener::bind("127.0.0.1:0")
+                .await
+                .unwrap()
+                .into_std()
+                .unwrap(),
+        );
+        let elsewhere = foreign.local_addr().unwrap().as_socket().unwrap();
+        let inherited = inherit(&Address::Tcp(elsewhere), vec![foreign.into()], 1).unwrap();
+        drop(bound.sockets.pop());
+        for (socket, address) in [
+            (bound.sockets.remove(0), address),
+            (inherited.sockets.into_iter().next().unwrap(), elsewhere),
+        ] {
+            let listener = Listener::from_std(socket).unwrap();
+            let _client = TcpStream::connect(address).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let Stream::Tcp(stream) = stream else {
+                panic!("{stream:?}");
+            };
+            assert!(stream.nodelay().unwrap());
+        }
+    }
 }

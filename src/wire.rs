@@ -2,6 +2,7 @@
 //! written and hasn't been sent. It knows nothing of what they mean.
 
 use std::{
+    cell::RefCell,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -11,10 +12,17 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::{http1::Buffer, stream::Stream};
 
-/// What an idle connection may keep for the next heads that it writes.
-const OUTPUT_KEPT_BYTES: usize = 2 * 1024;
+/// Enough for the head of most messages.
+const OUTPUT_BYTES: usize = 1024;
+/// Memory of outputs that a thread keeps for the next: 512 KiB at most.
+const OUTPUTS_KEPT: usize = 128;
+const OUTPUT_KEPT_BYTES: usize = 4 * 1024;
 /// When so much of the output is gone, its memory is used again, although there may always be more behind it.
 const OUTPUT_GONE_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -42,6 +50,10 @@ impl Wire {
         } else if self.sent >= OUTPUT_GONE_BYTES {
             self.output.drain(..self.sent);
             self.sent = 0;
+        }
+        if self.output.capacity() == 0 {
+            let kept = OUTPUTS.with_borrow_mut(Vec::pop);
+            self.output = kept.unwrap_or_else(|| Vec::with_capacity(OUTPUT_BYTES));
         }
         &mut self.output
     }
@@ -116,12 +128,17 @@ impl Wire {
         }))
     }
 
-    /// Holds no more than an idle connection needs.
+    /// Holds no memory while there is nothing to say.
     pub(crate) fn rest(&mut self) {
         self.input.rest();
-        if self.is_flushed() && self.output.capacity() > OUTPUT_KEPT_BYTES {
+        if self.is_flushed() && self.output.capacity() > 0 {
             self.forget_output();
-            self.output = Vec::new();
+            let output = std::mem::take(&mut self.output);
+            OUTPUTS.with_borrow_mut(|kept| {
+                if output.capacity() <= OUTPUT_KEPT_BYTES && kept.len() < OUTPUTS_KEPT {
+                    kept.push(output);
+                }
+            });
         }
     }
 }

@@ -205,7 +205,7 @@ impl Worker {
             pool: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             spares: Spares::default(),
-            date: Cell::default(),
+            date: Cell::new(Date::now()),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             stage: Cell::new(Stage::Serving),
             connections: Cell::new(0),
@@ -216,6 +216,7 @@ impl Worker {
 
     pub(crate) fn tick(&self, began: Instant) {
         self.deadlines.tick(began.elapsed());
+        self.date.set(self.date.get().or_later());
         // Where nobody asks for anything, an earlier generation and all that it leads to would be kept for good.
         self.read(|_| ());
         self.pool.borrow_mut().sweep(self.deadlines.now());
@@ -316,7 +317,7 @@ impl Worker {
         &self,
         upstream: &Upstream,
         balance: Balance,
-        client: &str,
+        client: &[u8],
     ) -> Option<Arc<Endpoint>> {
         upstream.pick(balance, client, &mut self.random.borrow_mut())
     }
@@ -359,11 +360,9 @@ impl Worker {
         &self.spares
     }
 
-    /// The time as HTTP writes it.
+    /// The time as HTTP writes it, as of the last tick.
     pub(crate) fn date(&self) -> Date {
-        let date = self.date.get().now();
-        self.date.set(date);
-        date
+        self.date.get()
     }
 
     /// A buffer for the duration of one poll.

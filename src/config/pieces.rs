@@ -10,7 +10,7 @@ use std::{
     ops::Range,
 };
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memmem::Finder};
 
 use super::files::{BYTES_MAX, Digest, read_block};
 
@@ -27,6 +27,10 @@ pub(super) struct Pieces<R> {
     ended: bool,
     pub(super) bytes: u64,
     pub(super) digest: Digest,
+    /// Of what may be a header's line.
+    header: Finder<'static>,
+    /// Of what opens and closes a string of several lines.
+    quotes: [Finder<'static>; 2],
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ impl<R: Read> Pieces<R> {
             ended: false,
             bytes: 0,
             digest,
+            header: Finder::new(b"\n["),
+            quotes: [Finder::new(br#"""""#), Finder::new(b"'''")],
         }
     }
 
@@ -72,8 +78,11 @@ impl<R: Read> Pieces<R> {
         self.at = piece.end;
         let piece = &self.buffer[piece];
         let text = std::str::from_utf8(piece).map_err(|_| Uncut::Odd)?;
-        let holds = |quotes: &[u8]| memmem::find(piece, quotes).is_some();
-        if holds(b"\"\"\"") || holds(b"'''") {
+        if self
+            .quotes
+            .iter()
+            .any(|quotes| quotes.find(piece).is_some())
+        {
             return Err(Uncut::Odd);
         }
         Ok(Some(match tenant(piece) {
@@ -87,7 +96,10 @@ impl<R: Read> Pieces<R> {
         let mut from = 0;
         loop {
             let here = &self.buffer[self.at..];
-            let header = memmem::find(&here[from..], b"\n[").map(|found| from + found + 1);
+            let header = self
+                .header
+                .find(&here[from..])
+                .map(|found| from + found + 1);
             match header {
                 Some(header) if self.ended || memchr(b'\n', &here[header..]).is_some() => {
                     let first = tenant(here);

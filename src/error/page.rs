@@ -294,7 +294,7 @@ mod tests {
     fn rendered(error: &ProxyError, accept: &str, request_id: &str) -> (String, String) {
         let mut out = Vec::new();
         let answer = render(error, Some(accept.as_bytes()), request_id);
-        let length = answer.write(&mut out, Date::default(), Persistence::Close, true);
+        let length = answer.write(&mut out, Date::now(), Persistence::Close, true);
         let body = out.split_off(out.len() - length);
         (
             String::from_utf8(out).unwrap(),
@@ -333,9 +333,9 @@ mod tests {
         let error = ProxyError::TooManyConnections;
         let (mut all, mut head) = (Vec::new(), Vec::new());
         let answer = render(&error, None, "id");
-        let length = answer.write(&mut all, Date::default(), Persistence::Persists, true);
+        let length = answer.write(&mut all, Date::now(), Persistence::Persists, true);
         assert_eq!(
-            answer.write(&mut head, Date::default(), Persistence::Persists, false),
+            answer.write(&mut head, Date::now(), Persistence::Persists, false),
             0
         );
         all.truncate(all.len() - length);

@@ -86,10 +86,10 @@ pub fn run(data: &[u8]) {
         authority: HOST.as_bytes(),
         host: HOST.as_bytes(),
         port: Some(PORT),
-        peer: &peer,
-        client: &client,
+        peer: peer.as_bytes(),
+        client: client.as_bytes(),
         peer_trusted: is_trusted,
-        request_id,
+        request_id: request_id.as_bytes(),
         body: BodyLength::None,
         upgrade: None,
         edits: &HeaderEdits::default(),
@@ -110,7 +110,7 @@ fn judge(out: &[u8], sent: &[NamedValue], onward: &Onward<'_>) {
     addresses.push(onward.peer.as_bytes());
     assert_eq!(sole(&told, "x-forwarded-for"), addresses.join(&b", "[..]));
     assert_eq!(sole(&told, "x-real-ip"), onward.client.as_bytes());
-    assert_eq!(sole(&told, "x-request-id"), onward.request_id.as_bytes());
+    assert_eq!(sole(&told, "x-request-id"), onward.request_id);
     assert_eq!(sole(&told, "host"), HOST.as_bytes());
     let first = |name: &str| earlier(name).first().copied();
     let https = first("x-forwarded-proto") == Some(b"https");

@@ -61,8 +61,7 @@ impl Buffer {
     /// memory as is asked for; one that is full grows to twice its size, so whoever reads minds how full it may be.
     pub(crate) fn space(&mut self, wanted: usize) -> &mut [u8] {
         if self.is_empty() && self.memory.len() < wanted {
-            give_back(std::mem::take(&mut self.memory));
-            self.memory = memory(wanted);
+            give_back(std::mem::replace(&mut self.memory, memory(wanted)));
         } else if self.end == self.memory.len() && self.start > 0 {
             self.memory.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -81,7 +80,7 @@ impl Buffer {
 
     /// Gives the memory back, if there is nothing in it.
     pub(crate) fn rest(&mut self) {
-        if self.is_empty() {
+        if self.is_empty() && !self.memory.is_empty() {
             give_back(std::mem::take(&mut self.memory));
             (self.start, self.end) = (0, 0);
         }
@@ -108,7 +107,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.memory));
+        if !self.memory.is_empty() {
+            give_back(std::mem::take(&mut self.memory));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     error::{Fault, ProxyError},
     http1::{Name, RequestHead},
     request,
-    session::{Peer, Session},
+    session::{IpText, Peer, Session},
     snapshot::Route,
     upstream::{Connection, UpstreamId, failure::Failure},
     worker::Worker,
@@ -28,7 +28,7 @@ pub(crate) struct Record<'a> {
     route: Option<Arc<Route>>,
     upstream: Option<UpstreamId>,
     /// The client, where it is another than the peer.
-    client: Option<Box<str>>,
+    client: Option<IpText>,
     endpoint: Option<Rc<str>>,
     attempts: u32,
     /// How long the request waited for an upstream that was away.
@@ -67,8 +67,8 @@ impl<'a> Record<'a> {
         &self.session
     }
 
-    pub(crate) fn request_id(&self) -> &str {
-        self.request_id.as_str()
+    pub(crate) fn request_id(&self) -> &RequestId {
+        &self.request_id
     }
 
     pub(crate) fn keep_request_id(&mut self, id: &str) {
@@ -89,11 +89,12 @@ impl<'a> Record<'a> {
 
     pub(crate) fn set_client(&mut self, client: IpAddr) {
         if client != self.session.peer().ip {
-            self.client = Some(client.to_string().into());
+            self.client = Some(IpText::new(client));
         }
     }
 
-    pub(crate) fn client(&self) -> &str {
+    /// Its address, as text.
+    pub(crate) fn client(&self) -> &[u8] {
         self.client.as_deref().unwrap_or(&self.session.peer().text)
     }
 
@@ -129,7 +130,7 @@ impl<'a> Record<'a> {
         self.error = Some(error.label());
         tracing::debug!(
             tenant = self.route.as_ref().map(|route| &**route.tenant()),
-            request_id = self.request_id(),
+            request_id = self.request_id.as_str(),
             fault = ?error.fault(),
             %error,
             "request failed"
@@ -201,7 +202,7 @@ pub(crate) fn turned_away(
     request_id: &RequestId,
     error: &ProxyError,
 ) {
-    tracing::debug!(client = %peer.text, request_id = request_id.as_str(), %error, "turned away");
+    tracing::debug!(client = %peer.ip, request_id = request_id.as_str(), %error, "turned away");
     worker.log(|log| {
         log.push(&Line {
             tenant: None,
@@ -217,7 +218,7 @@ pub(crate) fn turned_away(
             attempts: 0,
             held: None,
             client: &peer.text,
-            request_id: Some(request_id.as_str()),
+            request_id: Some(request_id.as_bytes()),
             error: Some(error.label()),
         });
     });
@@ -254,7 +255,7 @@ impl Drop for Record<'_> {
                 attempts: self.attempts,
                 held: self.held,
                 client: self.client(),
-                request_id: Some(self.request_id()),
+                request_id: Some(self.request_id.as_bytes()),
                 error: self.error,
             });
         });

@@ -19,12 +19,16 @@ impl RequestId {
         Self::New(digits)
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
-            // Digits are always text.
-            Self::New(digits) => std::str::from_utf8(digits).unwrap_or_default(),
-            Self::Kept(id) => id,
+            Self::New(digits) => digits,
+            Self::Kept(id) => id.as_bytes(),
         }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Digits are always text.
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

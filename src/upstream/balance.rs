@@ -13,7 +13,7 @@ use crate::config::Balance;
 pub(super) fn choose<'e>(
     endpoints: &'e [Arc<Endpoint>],
     balance: Balance,
-    client: &str,
+    client: &[u8],
     turn: &AtomicU32,
     random: &mut fastrand::Rng,
 ) -> Option<&'e Arc<Endpoint>> {
@@ -48,7 +48,7 @@ pub(super) fn choose<'e>(
         // Rendezvous hashing: each client ranks the endpoints by weights of its own, so that one more, or one less, moves
         // no client but its own.
         Balance::ClientIp => {
-            let client = hash(client.as_bytes());
+            let client = hash(client);
             let weight = |endpoint: &&Arc<Endpoint>| mix(endpoint.hash() ^ client);
             candidates().max_by_key(weight)
         }
@@ -96,7 +96,7 @@ mod tests {
         let mut chosen: HashMap<String, Vec<usize>> = HashMap::new();
         for client in 0..times {
             let ip = format!("192.0.{}.{}", client / 256, client % 256);
-            let endpoint = choose(endpoints, balance, &ip, &turn, &mut random).unwrap();
+            let endpoint = choose(endpoints, balance, ip.as_bytes(), &turn, &mut random).unwrap();
             chosen
                 .entry(endpoint.text().to_owned())
                 .or_default()
@@ -156,7 +156,7 @@ mod tests {
             endpoints[1].flunked(1, "503", now);
             let turn = AtomicU32::new(0);
             let mut random = fastrand::Rng::new();
-            assert!(choose(&endpoints, balance, "192.0.2.1", &turn, &mut random).is_none());
+            assert!(choose(&endpoints, balance, b"192.0.2.1", &turn, &mut random).is_none());
         }
     }
 

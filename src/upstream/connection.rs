@@ -11,7 +11,10 @@ use super::{
     dial::Verified,
     endpoint::{Claim, Endpoint},
 };
-use crate::wire::{Sent, Wire};
+use crate::{
+    http1::buffer::{LARGE_BYTES, SMALL_BYTES},
+    wire::{Sent, Wire},
+};
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -22,6 +25,9 @@ pub(crate) struct Connection {
     endpoint: Rc<str>,
     /// On the endpoint, counted while a request has this connection.
     claim: Claim,
+    /// How much is read at once where an answer begins: as much as the one before had to give there. Two reads and two
+    /// writes for a page that one of each could carry is what such pages cost most.
+    first_read_bytes: usize,
     /// For how many ticks it was idle before the request at hand, if it comes from the pool.
     idled: Option<u64>,
 }
@@ -36,6 +42,7 @@ impl Connection {
             written: 0,
             endpoint: endpoint.text().into(),
             claim: Claim::new(endpoint),
+            first_read_bytes: SMALL_BYTES,
             idled: None,
         };
         connection.lend();
@@ -96,6 +103,23 @@ impl Connection {
         self.written = 0;
         self.wire.forget_output();
         self.wire.output()
+    }
+
+    /// Reads what there is of a head, and what the app has sent with it. `first` is whether it is the first of an answer.
+    pub(super) fn poll_fill_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: bool,
+    ) -> Poll<io::Result<usize>> {
+        let bytes = ready!(self.wire.poll_fill(cx, self.first_read_bytes))?;
+        if first {
+            self.first_read_bytes = if bytes < SMALL_BYTES {
+                SMALL_BYTES
+            } else {
+                LARGE_BYTES
+            };
+        }
+        Poll::Ready(Ok(bytes))
     }
 
     /// How many bytes of the request at hand have left; while it is none, the app can't know of the request.

@@ -14,14 +14,14 @@ use http::StatusCode;
 use super::{
     Connection,
     download::Download,
-    failure::Failure,
+    failure::{Failure, Progress},
     upload::{Upload, UploadError},
 };
 use crate::{
     client::Client,
     config::Timeouts,
     headers::{self, BodyLength},
-    http1::{RequestHead, ResponseHead, buffer::SMALL_BYTES, response::HEAD_BYTES_MAX},
+    http1::{RequestHead, ResponseHead, response::HEAD_BYTES_MAX},
     request::listed,
 };
 
@@ -58,29 +58,19 @@ pub(crate) struct Exchange {
     broken: bool,
 }
 
-/// How far an exchange has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// The app may have seen some of the request.
-    pub(crate) sent: bool,
-    /// Some of the request's body has been taken from the client.
-    pub(crate) pulled: bool,
-    /// The app has said something.
-    pub(crate) answered: bool,
-}
-
 impl Exchange {
-    /// Over a connection whose head buffer holds the request's head.
+    /// Over a connection whose head buffer holds the request's head. In a box, because it is passed on by each that
+    /// has a part in the request.
     pub(crate) fn new(
         mut connection: Connection,
         mut upload: Option<Upload>,
         timeouts: Timeouts,
         client: &Client,
-    ) -> Self {
+    ) -> Box<Self> {
         if let Some(upload) = &mut upload {
             upload.restart(connection.wire.output());
         }
-        let exchange = Self {
+        let exchange = Box::new(Self {
             pulled: upload.as_ref().is_some_and(Upload::is_pulled),
             continued: upload.as_ref().is_some_and(Upload::was_told),
             connection,
@@ -93,7 +83,7 @@ impl Exchange {
             download: None,
             taken: true,
             broken: false,
-        };
+        });
         client.session().deadline().set(exchange.patience());
         exchange
     }
@@ -107,7 +97,10 @@ impl Exchange {
         upgrade: Option<&[u8]>,
     ) -> Poll<Result<(), Failure>> {
         loop {
-            self.poll_client(cx, client)?;
+            let uploads = self.upload.is_some();
+            if uploads {
+                self.poll_client(cx, client)?;
+            }
             // Interim responses; that the client doesn't take them yet is no reason not to go on.
             if let Poll::Ready(Err(_)) = client.poll_flush(cx) {
                 return Poll::Ready(Err(Failure::ClientGone));
@@ -127,15 +120,22 @@ impl Exchange {
                 }
                 continue;
             }
-            match self.connection.wire.poll_fill(cx, SMALL_BYTES) {
+            match self.connection.poll_fill_head(cx, !self.answered) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into())));
                 }
                 Poll::Ready(Ok(_)) => self.answered = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Closed(error))),
-                Poll::Pending if !client.session().deadline().passed() => return Poll::Pending,
-                // Perhaps the client may send its body now, without having been told to by the app.
-                Poll::Pending => self.time_out(client)?,
+                Poll::Pending => {
+                    if !uploads {
+                        self.poll_client(cx, client)?;
+                    }
+                    if !client.session().deadline().passed() {
+                        return Poll::Pending;
+                    }
+                    // Perhaps the client may send its body now, without having been told to by the app.
+                    self.time_out(client)?;
+                }
             }
         }
     }
@@ -193,11 +193,17 @@ impl Exchange {
         cx: &mut Context<'_>,
         client: &mut Client,
     ) -> Poll<Result<(), Failure>> {
-        self.poll_client(cx, client)?;
+        let uploads = self.upload.is_some();
+        if uploads {
+            self.poll_client(cx, client)?;
+        }
         if let Some(download) = &mut self.download
             && let Poll::Ready(ended) = download.poll(cx, &mut self.connection, client)
         {
             return Poll::Ready(ended.map_err(Failure::from));
+        }
+        if !uploads {
+            self.poll_client(cx, client)?;
         }
         if client.session().deadline().passed() {
             return Poll::Ready(Err(self.stalled(client)));
@@ -222,33 +228,29 @@ impl Exchange {
     }
 
     /// The connection, which this exchange has given up or upgraded.
-    pub(crate) fn into_connection(mut self) -> Connection {
+    pub(crate) fn into_connection(mut self: Box<Self>) -> Connection {
         self.connection.wire.rest();
         self.connection
     }
 
     /// What wasn't sent of the body. The connection is closed.
-    pub(crate) fn into_upload(self) -> Option<Upload> {
+    pub(crate) fn into_upload(self: Box<Self>) -> Option<Upload> {
         self.upload
     }
 
     /// The connection, if both messages ended exactly where they should have, so that another request may follow.
-    pub(crate) fn finish(self, client: &Client) -> Option<Connection> {
-        let ended = self
-            .download
-            .is_some_and(|download| download.ended_exactly());
-        let exact = ended
+    pub(crate) fn finish(self: Box<Self>, client: &Client) -> Option<Connection> {
+        let download = self.download.as_ref();
+        let exact = download.is_some_and(Download::ended_exactly)
             && self.head.keep_alive
             && self.taken
             && self.upload.is_none()
             && self.connection.wire.input.is_empty()
             && self.connection.wire.is_flushed();
         client.session().worker().spares().keep_response(self.head);
-        exact.then(|| {
-            let mut connection = self.connection;
-            connection.wire.rest();
-            connection
-        })
+        let mut connection = self.connection;
+        connection.wire.rest();
+        exact.then_some(connection)
     }
 
     /// Whether the client still has a part of its body to send.
@@ -261,7 +263,8 @@ impl Exchange {
         self.upload.as_ref().is_some_and(Upload::waits)
     }
 
-    /// Minds the client: sends on what it sends, and notices if it has left.
+    /// Minds the client: sends on what it sends, and notices if it has left. Where there is no body to send on, that is
+    /// left for when the app has nothing to say: mostly it has all, and the client need not be looked after.
     fn poll_client(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Result<(), Failure> {
         let sends = self.upload.as_ref().is_some_and(Upload::reads);
         if !sends && client.poll_gone(cx).is_ready() {

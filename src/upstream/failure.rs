@@ -1,4 +1,4 @@
-//! What ends an exchange with an app early. What it means for the request is decided elsewhere.
+//! What ends an exchange with an app early, and how far it had got. What that means for the request is decided elsewhere.
 
 use std::{fmt, io};
 
@@ -24,6 +24,17 @@ pub(crate) enum Failure {
     /// The client's body is larger than its tenant takes.
     BodyTooLarge,
     ClientGone,
+}
+
+/// How far an exchange has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The app may have seen some of the request.
+    pub(crate) sent: bool,
+    /// Some of the request's body has been taken from the client.
+    pub(crate) pulled: bool,
+    /// The app has said something.
+    pub(crate) answered: bool,
 }
 
 impl fmt::Display for Failure {

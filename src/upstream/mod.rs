@@ -146,7 +146,7 @@ impl Upstream {
     pub(crate) fn pick(
         &self,
         balance: Balance,
-        client: &str,
+        client: &[u8],
         random: &mut fastrand::Rng,
     ) -> Option<Arc<Endpoint>> {
         self.watch.is_used();

@@ -86,8 +86,8 @@ async fn lead(
     };
     let sender = Sender {
         peer: &peer.text,
-        client: &client,
-        request_id: request_id.as_str(),
+        client: client.as_bytes(),
+        request_id: request_id.as_bytes(),
     };
     let mut head = Vec::new();
     // The first origin stands for all of them.
@@ -102,7 +102,7 @@ async fn lead(
         edge,
         app_sees: Head::read(&head),
         client: Client {
-            peer: peer.text.to_string(),
+            peer: peer.ip.to_string(),
             trusted: vouched.is_some(),
             address: client,
         },

@@ -34,9 +34,9 @@ pub(crate) struct Line<'a> {
     pub(crate) attempts: u32,
     /// How long it waited for an upstream that was away.
     pub(crate) held: Option<Duration>,
-    pub(crate) client: &'a str,
+    pub(crate) client: &'a [u8],
     /// None where the request could not be read.
-    pub(crate) request_id: Option<&'a str>,
+    pub(crate) request_id: Option<&'a [u8]>,
     pub(crate) error: Option<&'static str>,
 }
 
@@ -90,9 +90,9 @@ impl Line<'_> {
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(br#","client":"#);
-        json_string(self.client.as_bytes(), out);
+        json_string(self.client, out);
         out.extend_from_slice(br#","request_id":"#);
-        json_or_null(self.request_id.map(str::as_bytes), out);
+        json_or_null(self.request_id, out);
         out.extend_from_slice(br#","error":"#);
         json_or_null(self.error.map(str::as_bytes), out);
         out.push(b'}');
@@ -142,10 +142,10 @@ impl Line<'_> {
             out.extend_from_slice(b"ms");
         }
         out.extend_from_slice(b" client=");
-        plain(self.client.as_bytes(), out);
+        plain(self.client, out);
         if let Some(id) = self.request_id {
             out.extend_from_slice(b" id=");
-            plain(id.as_bytes(), out);
+            plain(id, out);
         }
         if let Some(error) = self.error {
             out.extend_from_slice(b" error=");
@@ -302,8 +302,8 @@ impl Line<'static> {
             endpoint: Some("10.0.0.3:8000"),
             attempts: 1,
             held: Some(Duration::from_millis(250)),
-            client: "192.0.2.7",
-            request_id: Some("0123456789abcdef0123456789abcdef"),
+            client: b"192.0.2.7",
+            request_id: Some(b"0123456789abcdef0123456789abcdef"),
             error: None,
         }
     }
@@ -339,7 +339,7 @@ mod tests {
                 endpoint: None,
                 attempts: 0,
                 held: None,
-                client: "unix",
+                client: b"unix",
                 request_id: None,
                 error: Some("bad_host"),
                 ..Line::example()
