@@ -1,16 +1,11 @@
-"""The edges that are compared: how each is configured for the same job, and started.
+"""The edges that are compared: how each is configured for the same job."""
 
-Tenant `t<i>` has the host `t<i>.bench.test`. All of them have the one app for an upstream, each by an upstream of its own.
-"""
-
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import signal
 from pathlib import Path
 
-import machine
+import peers
+from edge import Edge, Setting, host
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 HEADERS = """
             proxy_set_header Host $http_host;
             proxy_set_header X-Real-IP $remote_addr;
@@ -19,31 +14,8 @@ HEADERS = """
             proxy_set_header X-Forwarded-Host $http_host;"""
 
 
-@dataclass
-class Setting:
-    """What an edge is started for."""
-
-    files: Path
-    app: int
-    port: int
-    workers: int = 1
-    tenants: int = 2
-    log: bool = False
-    binary: Path = PROJECT / "target/release/hostler"
-
-
-@dataclass
-class Edge:
-    name: str
-    title: str
-    """Writes the configuration, and gives the command that serves it."""
-    command: Callable[[Setting], list[str | Path]]
-    process: subprocess.Popen[bytes] | None = field(default=None)
-    setting: Setting | None = field(default=None)
-
-
-def host(tenant: int) -> str:
-    return f"t{tenant}.bench.test"
+# Of two that set one field, the last one counts.
+SWITCH = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
 
 
 def hostler(setting: Setting) -> list[str | Path]:
@@ -68,7 +40,8 @@ def nginx(setting: Setting, *, tuned: bool = True, log: str = "", body: str = ""
         upstream = f"http://a{i}" if tuned else f"http://127.0.0.1:{setting.app}"
         if tuned:
             servers.append(f"upstream a{i} {{ server 127.0.0.1:{setting.app}; {keep} }}")
-        servers.append(f"server {{ listen 127.0.0.1:{setting.port}; server_name {host(i)}; location / {{ proxy_pass {upstream}; {location} }} }}")
+        tunnel = f"location = /echo {{ proxy_pass {upstream}; {location} {SWITCH} }}" if tuned and setting.tunnels else ""
+        servers.append(f"server {{ listen 127.0.0.1:{setting.port}; server_name {host(i)}; location / {{ proxy_pass {upstream}; {location} }} {tunnel} }}")
     hash_size = max(512, 1 << (setting.tenants * 2 - 1).bit_length())
     access = f"access_log {setting.files}/access.log combined{log};" if setting.log else "access_log off;"
     (setting.files / "nginx.conf").write_text(f"""
@@ -111,7 +84,7 @@ defaults
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   use_backend %[req.hdr(host),lower,map({setting.files}/hosts.map)]
 {"".join(backends)}""")
-    return ["haproxy", "-db", "-f", setting.files / "haproxy.cfg"]
+    return ["haproxy", "-W", "-db", "-f", setting.files / "haproxy.cfg"]
 
 
 UNBUFFERED = " proxy_buffering off; proxy_request_buffering off;"
@@ -123,25 +96,7 @@ EDGES = {
         Edge("nginx-log-buffered", "nginx, tuned, its log in a buffer", lambda s: nginx(s, log=" buffer=64k flush=1s")),
         Edge("nginx-streaming", "nginx, tuned, without buffering bodies", lambda s: nginx(s, body=UNBUFFERED)),
         Edge("nginx-tutorial", "nginx, the tutorial's conf", lambda s: nginx(s, tuned=False)),
-        Edge("haproxy", "HAProxy", haproxy),
+        Edge("haproxy", "HAProxy", haproxy, reload=lambda edge: edge.signal(signal.SIGUSR2)),
+        *peers.PEERS,
     )
 }
-
-
-def start(edge: Edge, setting: Setting, cores: str, within_s: float = 60) -> float | None:
-    """Seconds until its first right answer, or None if there was none; then it has been ended."""
-    setting.files.mkdir(parents=True, exist_ok=True)
-    command = edge.command(setting)
-    with (setting.files / "out").open("wb") as out, (setting.files / "err").open("wb") as err:
-        edge.process = machine.start(command, cores, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-    edge.setting = setting
-    took = machine.until_200(setting.port, host(setting.tenants - 1), within_s)
-    if took is None:
-        stop(edge)
-    return took
-
-
-def stop(edge: Edge) -> None:
-    if edge.process:
-        machine.end(edge.process)
-    edge.process = edge.setting = None

@@ -7,9 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import edges
 import machine
-from edges import Edge
+from edge import PROJECT, Edge, host
 
 HERE = Path(__file__).resolve().parent
 IDLE = 10_000
@@ -27,8 +26,9 @@ BROWSER = {
     "Priority": "u=0, i",
     "Cookie": "csrftoken=Zx81kQw0bT7mYc3nVr5LZx81kQw0bT7m; sessionid=9f3c2b7e5d1a4c8f9f3c2b7e5d1a4c8f; seen=" + "a7" * 200,
 }
-ALL = ("hostler", "nginx", "nginx-tutorial", "haproxy")
+ALL = ("hostler", "nginx", "nginx-tutorial", "haproxy", "caddy", "traefik", "envoy")
 BODIES = (*ALL, "nginx-streaming")
+TUNNELS = tuple(name for name in ALL if name != "nginx-tutorial")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Workload:
     fields: tuple[tuple[str, str], ...] = ()
     body_bytes: int = 0
     log: bool = False
+    # Messages there and back over WebSocket instead of requests.
+    tunnels: bool = False
     edges: tuple[str, ...] = ALL
 
 
@@ -54,6 +56,8 @@ WORKLOADS = {
         Workload("down-1m", "1 MiB down, 16 connections", 16, "/bytes/1048576", edges=BODIES),
         Workload("up-10m", "10 MiB up, 8 connections", 8, body_bytes=10 << 20, edges=BODIES),
         Workload("new-64", "a new connection for each request, 64 at a time", 64, fields=(("Connection", "close"),)),
+        # The tutorial's nginx.conf lets nobody switch protocols.
+        Workload("echo-64", "WebSocket, 64 bytes there and back, 64 connections", 64, tunnels=True, edges=TUNNELS),
         Workload("log-64", "small GET, 64 connections, access log on", 64, log=True, edges=(*ALL, "nginx-log-buffered")),
     )
 }
@@ -71,11 +75,20 @@ def wrk(port: int, load: Workload, cores: str, seconds: float, hosts: int = 1, t
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def echo(port: int, load: Workload, cores: str, seconds: float) -> dict[str, float]:
+    command = ["taskset", "-c", cores, str(PROJECT / "target/bench/release/bench-echo"), str(port), host(0), str(load.connections), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
+    return json.loads(done.stdout)
+
+
 def turn(edge: Edge, load: Workload, cores: str, seconds: float, hosts: int = 1) -> dict[str, float]:
     """One turn of one edge."""
     assert edge.process and edge.setting
     before = machine.cpu(edge.process.pid)
-    seen = wrk(edge.setting.port, load, cores, seconds, hosts, edge.setting.tenants)
+    if load.tunnels:
+        seen = echo(edge.setting.port, load, cores, seconds)
+    else:
+        seen = wrk(edge.setting.port, load, cores, seconds, hosts, edge.setting.tenants)
     spent = machine.cpu(edge.process.pid) - before
     good = max(1, seen["requests"] - seen["not_2xx"])
     return {
@@ -94,7 +107,7 @@ def idle(edge: Edge, connections: int) -> dict[str, float]:
     """What connections cost that have had one request each and have no more."""
     assert edge.process and edge.setting
     before = machine.memory_kib(edge.process.pid)
-    request = f"GET /small HTTP/1.1\r\nHost: {edges.host(0)}\r\n\r\n".encode()
+    request = f"GET /small HTTP/1.1\r\nHost: {host(0)}\r\n\r\n".encode()
     kept = []
     for _ in range(connections):
         one = socket.create_connection(("127.0.0.1", edge.setting.port), timeout=5)

@@ -1,8 +1,8 @@
 //! The app behind the edges of `bench/run`: fast, on one thread, and no more of HTTP/1.1 than the benchmark asks for.
 //!
 //! It says on its first line on which port of 127.0.0.1 it listens. `GET /small`, `/page` (ten header fields) and
-//! `/bytes/N` answer with so much; whatever is sent is read to its end before the answer; `Connection: close`
-//! and HTTP/1.0 are heeded.
+//! `/bytes/N` answer with so much, `/once` as `/small` and closes, `/echo` switches to WebSocket and sends back each
+//! byte as it came; whatever is sent is read to its end before the answer; `Connection: close` and HTTP/1.0 are heeded.
 
 use std::io::{self, Write as _};
 
@@ -70,8 +70,25 @@ async fn serve(mut socket: TcpStream) -> io::Result<()> {
             missing -= read.min(missing);
             buffer.clear();
         }
+        if asked.path == "/echo" {
+            return echo(socket, buffer).await;
+        }
         answer(&mut socket, &asked, &filler).await?;
         if asked.close {
+            return Ok(());
+        }
+    }
+}
+
+async fn echo(mut socket: TcpStream, mut buffer: Vec<u8>) -> io::Result<()> {
+    // The answer to the key that bench-echo sends (RFC 6455 §1.3).
+    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    socket.write_all(head.as_bytes()).await?;
+    loop {
+        socket.write_all(&buffer).await?;
+        buffer.clear();
+        if socket.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
     }
@@ -126,7 +143,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<Asked>> {
         body_bytes: field("content-length")
             .map_or(Ok(0), str::parse)
             .map_err(io::Error::other)?,
-        close: close || request.version == Some(0),
+        close: close || request.version == Some(0) || request.path == Some("/once"),
         path: request.path.unwrap_or_default().to_owned(),
     }))
 }

@@ -60,8 +60,8 @@ impl Log {
                 endpoint: None,
                 attempts: 0,
                 held: None,
-                client: "",
-                request_id: Some(END),
+                client: b"",
+                request_id: Some(END.as_bytes()),
                 error: None,
             });
         });

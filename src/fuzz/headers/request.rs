@@ -16,9 +16,9 @@ use crate::{
     snapshot::Route,
 };
 
-const PEER: &str = "192.0.2.1";
-const CLIENT: &str = "203.0.113.9";
-const REQUEST_ID: &str = "0123456789abcdef0123456789abcdef";
+const PEER: &[u8] = b"192.0.2.1";
+const CLIENT: &[u8] = b"203.0.113.9";
+const REQUEST_ID: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// Whether the peer is trusted.
 const TRUSTED: u8 = 1;
@@ -127,9 +127,9 @@ fn model(sent: &message::Request, onward: &Onward<'_>) -> Vec<NamedValue> {
         say("te", b"trailers");
     }
     let earlier = |name: &'static str| all(&sent.fields, name).filter(|_| onward.peer_trusted);
-    say("x-real-ip", CLIENT.as_bytes());
+    say("x-real-ip", CLIENT);
     let addresses: Vec<_> = earlier("x-forwarded-for")
-        .chain([PEER.as_bytes()])
+        .chain([PEER])
         .collect();
     say("x-forwarded-for", &addresses.join(&b", "[..]));
     let https = earlier("x-forwarded-proto").next() == Some(b"https");
@@ -142,7 +142,7 @@ fn model(sent: &message::Request, onward: &Onward<'_>) -> Vec<NamedValue> {
         .to_string();
     let said = earlier("x-forwarded-port").next();
     say("x-forwarded-port", said.unwrap_or(port.as_bytes()));
-    say("x-request-id", REQUEST_ID.as_bytes());
+    say("x-request-id", REQUEST_ID);
     let mut all = vec![("host".to_owned(), onward.host.to_vec())];
     all.extend(edited(fields, onward.edits));
     all
