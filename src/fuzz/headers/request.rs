@@ -128,9 +128,7 @@ fn model(sent: &message::Request, onward: &Onward<'_>) -> Vec<NamedValue> {
     }
     let earlier = |name: &'static str| all(&sent.fields, name).filter(|_| onward.peer_trusted);
     say("x-real-ip", CLIENT);
-    let addresses: Vec<_> = earlier("x-forwarded-for")
-        .chain([PEER])
-        .collect();
+    let addresses: Vec<_> = earlier("x-forwarded-for").chain([PEER]).collect();
     say("x-forwarded-for", &addresses.join(&b", "[..]));
     let https = earlier("x-forwarded-proto").next() == Some(b"https");
     say("x-forwarded-proto", if https { b"https" } else { b"http" });
