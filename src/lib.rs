@@ -8,6 +8,8 @@
 //! all), `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
 
 mod admin;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod cli;
 mod client;
 pub mod config;
