@@ -66,12 +66,13 @@ impl Pool {
                 // Those below it have been idle for longer. They are good enough for others.
                 return None;
             }
-            // The system is asked itself: what came in since the runtime last heard from it may be the connection's end,
-            // or bytes that nobody asked for and that the next request would take for its answer.
+            // What the runtime knows is as old as the events that it works on. A request that can't be sent again asks the
+            // system itself, since what came in meanwhile may be the connection's end; for others that call costs more
+            // than a second try now and then.
             let good = connection.is_lendable()
                 && is_young(*since, now)
                 && is_quiet(connection)
-                && connection.wire.stream.is_silent();
+                && (purpose == Use::Repeatable || connection.wire.stream.is_silent());
             let mut taken = idle.remove(last);
             self.total -= 1;
             if good {
