@@ -4,18 +4,13 @@
 //! `bench-echo PORT HOST CONNECTIONS SECONDS` says on one line what came of it, as `wrk.lua` does. A message that comes
 //! back is a request that was answered.
 
-use std::{
-    env,
-    error::Error,
-    io,
-    time::{Duration, Instant},
-};
+use std::{env, error::Error, io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 /// A text frame of a client (RFC 6455 §5.2): final, masked with zeros, of 64 bytes.
