@@ -8,7 +8,7 @@ from typing import Any
 from edges import EDGES
 from workloads import WORKLOADS
 
-LEFT, WIDTH, ROW, TOP = 330, 560, 26, 84
+LEFT, WIDTH, ROW, TOP = 400, 560, 26, 84
 LEAST, MOST = 0.1, 10.0
 COLOURS = {
     "hostler": "#c2410c",
