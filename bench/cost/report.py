@@ -45,6 +45,10 @@ def keep(part: str, figures: dict[str, Any], how: str) -> None:
     kept = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     kept[part] = {"of": about(how), "figures": figures}
     FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
+    show(kept)
+
+
+def show(kept: dict[str, Any]) -> None:
     for mode in [mode for mode in MODES if mode in kept]:
         title = f"CPU a request to that of tuned nginx: {MODES[mode].lower()}"
         (PROJECT / f"docs/performance-{mode}.svg").write_text(plot.picture(kept[mode]["figures"], title))
@@ -128,7 +132,7 @@ def of_part(name: str, part: dict[str, Any]) -> list[str]:
 
 HOSTS = [
     "edge", "tenants", "start, s", "memory, MiB", "64 asked for: CPU a request, µs", "to that with two", "all asked for: CPU a request, µs",
-    "to that with two", "memory then, MiB", "one more served after, s", "failed meanwhile", "peak, MiB", "memory to before",
+    "to that with two", "memory then, MiB", "one more served after, s", "CPU till then, the load's included, ms", "failed meanwhile", "peak, MiB", "memory to before",
 ]
 
 
@@ -138,7 +142,9 @@ def host_row(edge: str, count: str, one: dict[str, Any]) -> list[str]:
 
     start = "not in two minutes" if one["start_s"] is None else shown("start_s")
     asked = [shown("hot_us", places=1), shown("hot_of_two"), shown("all_us", places=1), shown("all_of_two"), shown("asked_kib", 1024, 1)]
-    more = [shown("added_s"), shown("added_failed", places=0), shown("peak_kib", 1024, 0), shown("after_of_before")]
+    # Of processes that have ended meanwhile, as HAProxy's do, it can't be told any more.
+    spent = shown("added_cpu_ms_with_load", places=0) if one.get("added_cpu_ms_with_load", -1) >= 0 else "–"
+    more = [shown("added_s"), spent, shown("added_failed", places=0), shown("peak_kib", 1024, 0), shown("after_of_before")]
     return [EDGES[edge].title, f"{int(count):,}", start, shown("memory_kib", 1024, 1), *asked, *more]
 
 

@@ -333,9 +333,10 @@ mod tests {
         let error = ProxyError::TooManyConnections;
         let (mut all, mut head) = (Vec::new(), Vec::new());
         let answer = render(&error, None, "id");
-        let length = answer.write(&mut all, Date::now(), Persistence::Persists, true);
+        let date = Date::now();
+        let length = answer.write(&mut all, date, Persistence::Persists, true);
         assert_eq!(
-            answer.write(&mut head, Date::now(), Persistence::Persists, false),
+            answer.write(&mut head, date, Persistence::Persists, false),
             0
         );
         all.truncate(all.len() - length);
