@@ -1,14 +1,9 @@
 //! The edge as a whole, from its control thread: starts, listens, reloads, gives way, ends. No request passes here.
 
-use std::{
-    collections::HashSet,
-    fmt, io,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::{collections::HashSet, fmt, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    runtime,
     sync::{Semaphore, oneshot},
     time::{self, MissedTickBehavior},
 };
@@ -28,7 +23,10 @@ use crate::{
         active::{self, CHECKS_MAX},
         resolve::Resolver,
     },
-    worker::{self, Command, Handle, Shared},
+    worker::{
+        Shared,
+        thread::{self, Command, Handle},
+    },
 };
 
 /// A running edge.
@@ -116,16 +114,12 @@ impl Edge {
         let admin = RunningAdmin::start(&config.admin, sockets.admin, &told)?;
 
         let format = Format::of(config.log.format, &io::stdout());
-        let shared = Arc::new(Shared {
-            snapshot,
-            resolver: Resolver::start(&config.nameservers)
-                .map_err(|error| EdgeError::Resolver(error.into()))?,
-            access_log: AccessLog::start(format, Box::new(io::stdout()))
-                .map_err(EdgeError::System)?,
-            control: runtime::Handle::current(),
-            connections: AtomicUsize::new(0),
-        });
-        let workers = (0..count).map(|index| worker::start(index, Arc::clone(&shared)));
+        let resolver = Resolver::start(&config.nameservers)
+            .map_err(|error| EdgeError::Resolver(error.into()))?;
+        let access_log =
+            AccessLog::start(format, Box::new(io::stdout())).map_err(EdgeError::System)?;
+        let shared = Arc::new(Shared::new(count, snapshot, resolver, access_log));
+        let workers = (0..count).map(|index| thread::start(index, Arc::clone(&shared)));
         let workers = workers
             .collect::<io::Result<_>>()
             .map_err(EdgeError::System)?;

@@ -7,11 +7,13 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::{
+    bulkhead::{Bulkhead, Slot},
     client::{Client, Interrupted},
     config::{HostHeader, Policy},
     error::ProxyError,
     headers::{self, BodyLength, Onward},
     http1::{Name, RequestHead},
+    limits::gate::Turn,
     request::Asked,
     snapshot::Route,
     telemetry::record::Record,
@@ -30,6 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Outbound<'a> {
     pub(crate) upstream: &'a Arc<Upstream>,
+    pub(crate) bulkhead: &'a Arc<Bulkhead>,
     pub(crate) policy: &'a Policy,
     pub(crate) head: &'a RequestHead,
     /// As this upstream shall see it.
@@ -59,6 +62,7 @@ impl<'a> Outbound<'a> {
         let (upstream, target) = route.upstream(asked.target);
         Self {
             upstream,
+            bulkhead: route.bulkhead(),
             policy: &route.policy,
             head: asked.head,
             target: absolute_path(target),
@@ -67,6 +71,11 @@ impl<'a> Outbound<'a> {
             peer_trusted,
             upgrade: asked.upgrade(),
         }
+    }
+
+    /// Whether other requests wait for connections, if they are limited; then they go first.
+    fn has_others_before(&self) -> bool {
+        self.policy.limits.connections.is_some() && self.bulkhead.is_waited_for_slot()
     }
 
     /// The head that the app at one of the upstream's origins is sent.
@@ -128,11 +137,20 @@ pub(crate) async fn forward(
         let picked = worker.pick(upstream, outbound.policy.balance, record.client());
         // A pooled connection may have been closed by now, so the second try is on a new one.
         let pooled = match tries {
-            0 => worker.pooled(upstream.id(), picked.as_ref(), purpose),
+            0 if !outbound.has_others_before() => {
+                worker.pooled(upstream.id(), picked.as_ref(), purpose)
+            }
             _ => None,
+        };
+        let wanted = Wanted {
+            endpoint: picked.as_ref(),
+            purpose,
         };
         let mut connection = match pooled {
             Some(connection) => connection,
+            None if outbound.policy.limits.connections.is_some() => {
+                Box::pin(connect_in_turn(client, record, outbound, wanted)).await?
+            }
             None => Box::pin(connect(client, record, outbound, picked.as_deref())).await?,
         };
         record.set_endpoint(connection.endpoint());
@@ -158,6 +176,72 @@ pub(crate) async fn forward(
             Err(failure) => return Err(error(failure, &exchange, outbound.policy)),
         }
     }
+}
+
+/// What kind of a connection a request needs.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    endpoint: Option<&'a Arc<Endpoint>>,
+    purpose: Use,
+}
+
+/// A connection where the tenant may have so many and no more: a new one if there is room, else the first that another
+/// request is done with, or the room that it leaves.
+async fn connect_in_turn(
+    client: &mut Client,
+    record: &mut Record<'_>,
+    outbound: &Outbound<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Connection, ProxyError> {
+    let slot = match outbound.bulkhead.slot() {
+        Some(slot) => slot,
+        None => match slot(client, record, outbound, wanted).await? {
+            Place::Free(slot) => slot,
+            Place::Connected(connection) => return Ok(connection),
+        },
+    };
+    let mut connection =
+        connect(client, record, outbound, wanted.endpoint.map(Arc::as_ref)).await?;
+    connection.takes(slot);
+    Ok(connection)
+}
+
+/// What the wait for a connection has led to.
+enum Place {
+    Free(Slot),
+    Connected(Connection),
+}
+
+async fn slot(
+    client: &mut Client,
+    record: &mut Record<'_>,
+    outbound: &Outbound<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Place, ProxyError> {
+    let after = outbound.policy.limits.queue_wait;
+    let worker = Rc::clone(client.session().worker());
+    let mut turn = outbound.bulkhead.queue_for_slot(worker.index());
+    // Those that are idle, here or elsewhere, make room.
+    worker.ask_for_idle();
+    client.session().deadline().set(after);
+    let began = Instant::now();
+    let upstream = outbound.upstream.id();
+    let place = loop {
+        match client.attend(&mut turn).await {
+            Ok(Turn::In) => break Ok(Place::Free(outbound.bulkhead.waited_for_slot())),
+            Ok(Turn::Called) => {
+                match worker.pooled(upstream, wanted.endpoint, wanted.purpose) {
+                    Some(connection) => break Ok(Place::Connected(connection)),
+                    // It is none that would do.
+                    None => worker.ask_for_idle(),
+                }
+            }
+            Err(Interrupted::Deadline) => break Err(ProxyError::ConnectionsBusy { after }),
+            Err(Interrupted::ClientGone) => break Err(ProxyError::ClientGone),
+        }
+    };
+    record.queued(began.elapsed());
+    place
 }
 
 /// A new connection; while the upstream is away, the wait for its return, within the route's `hold`.

@@ -4,14 +4,16 @@
 use std::{future::poll_fn, sync::Arc};
 
 use http::Method;
+use tokio::time::Instant;
 
 use crate::{
-    client::Client,
+    bulkhead::Permit,
+    client::{Client, Interrupted},
     error::{ProxyError, page},
     forward::{Answer, Outbound, forward},
     headers::{self, BodyLength, Homeward, Persistence},
     http1::{BodyDecoder, Name, RequestHead},
-    limits,
+    limits::{self, gate::Full},
     request::Asked,
     snapshot::Route,
     telemetry::record::Record,
@@ -70,7 +72,19 @@ async fn lead<'a>(
     record.set_route(&route);
 
     // 3 admit
-    limits::admit(&route.policy.limits, head)?;
+    let limits = &route.policy.limits;
+    let from = vouched
+        .as_ref()
+        .map_or(client.session().peer().ip, |vouched| vouched.client);
+    limits::accept(&route.policy, from, head)?;
+    limits::pace(limits, route.bulkhead(), from, || {
+        worker.age_at(record.started())
+    })?;
+    let permit = match route.bulkhead().permit() {
+        Some(permit) => permit,
+        None => Box::pin(queue(client, record, &route)).await?,
+    };
+    record.admit(permit);
 
     // 4 rewrite: what the app is to be told
     let outbound = Outbound::new(&asked, &route, vouched.is_some());
@@ -79,6 +93,28 @@ async fn lead<'a>(
     // 5 forward
     let answer = forward(client, record, &outbound).await?;
     Ok((route, answer))
+}
+
+/// Waits for others of the tenant's requests to end.
+async fn queue(
+    client: &mut Client,
+    record: &mut Record<'_>,
+    route: &Route,
+) -> Result<Permit, ProxyError> {
+    let limits = &route.policy.limits;
+    let turn = route.bulkhead().queue(limits.queue);
+    let turn = turn.map_err(|Full| ProxyError::QueueFull)?;
+    client.session().deadline().set(limits.queue_wait);
+    let began = Instant::now();
+    let waited = client.attend(turn).await;
+    record.queued(began.elapsed());
+    match waited {
+        Ok(_) => Ok(route.bulkhead().waited_for()),
+        Err(Interrupted::Deadline) => Err(ProxyError::QueueTimeout {
+            after: limits.queue_wait,
+        }),
+        Err(Interrupted::ClientGone) => Err(ProxyError::ClientGone),
+    }
 }
 
 /// 6 answer: the app's response, to its last byte.

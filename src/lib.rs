@@ -2,7 +2,7 @@
 //!
 //! The path of a request, in reading order: `listener` (accepting, on what `socket` has bound), `worker` (one
 //! thread), `connection`, `client`, `proxy_header` and `session` (one client), `handle` (the table of contents of a request), `request`,
-//! `method`, `route`, `limits`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
+//! `method`, `route`, `limits`, `bulkhead`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
 //!
 //! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
 //! all), `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
@@ -10,6 +10,7 @@
 mod admin;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod bulkhead;
 pub mod cli;
 mod client;
 pub mod config;

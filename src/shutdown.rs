@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     config::Address,
-    worker::{Command, Handle},
+    worker::thread::{Command, Handle},
 };
 
 /// How long a worker that was told to end may take to close its sockets.

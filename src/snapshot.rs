@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use crate::{
+    bulkhead::Bulkhead,
     config::{self, Config, EdgeLimits, Policy, Routes},
     route::{Fit, HostPattern, HostTable, Keyed, PathPrefix, PathTable, Sharded},
     upstream::{Upstream, active::Check},
@@ -32,6 +33,7 @@ pub(crate) struct Route {
     /// Where requests go that none of the paths takes.
     rest: Arc<Upstream>,
     paths: PathTable<Path>,
+    bulkhead: Arc<Bulkhead>,
     /// What it was built from.
     config: Arc<config::Route>,
 }
@@ -174,16 +176,29 @@ impl Route {
                 },
             );
         }
+        let limits = &wanted.policy.limits;
+        let bulkhead = match old {
+            Some(old) => {
+                old.bulkhead.take_up(limits);
+                Arc::clone(&old.bulkhead)
+            }
+            None => Arc::new(Bulkhead::new(limits)),
+        };
         Self {
             policy: Arc::clone(&wanted.policy),
             rest: upstream(&wanted.upstream, Check::of(wanted)),
             paths,
+            bulkhead,
             config: Arc::clone(wanted),
         }
     }
 
     pub(crate) fn tenant(&self) -> &Arc<str> {
         &self.config.tenant
+    }
+
+    pub(crate) fn bulkhead(&self) -> &Arc<Bulkhead> {
+        &self.bulkhead
     }
 
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &HostPattern> {

@@ -42,6 +42,11 @@ pub(crate) struct RouteShown {
     pub(crate) tenant: String,
     pub(crate) hosts: Vec<String>,
     pub(crate) balance: String,
+    /// Requests, of all its upstreams.
+    pub(crate) in_flight: usize,
+    pub(crate) queued: usize,
+    /// To its apps, idle ones too, if there is a limit.
+    pub(crate) connections: Option<usize>,
     /// Those of its prefixes, in the order in which they are tried, then the one for the rest.
     pub(crate) upstreams: Vec<UpstreamShown>,
 }
@@ -95,6 +100,13 @@ impl RouteShown {
             tenant: route.tenant().to_string(),
             hosts: route.hosts().map(ToString::to_string).collect(),
             balance: balance(route.policy.balance).to_owned(),
+            in_flight: route.bulkhead().in_flight(),
+            queued: route.bulkhead().queued(),
+            connections: route
+                .policy
+                .limits
+                .connections
+                .map(|_| route.bulkhead().connections()),
             upstreams: upstreams.collect(),
         }
     }

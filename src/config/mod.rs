@@ -36,7 +36,10 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use crate::route::{HostPattern, PathPrefix};
+use crate::{
+    limits::rate::Rate,
+    route::{HostPattern, PathPrefix},
+};
 
 pub(crate) use self::routes::Routes;
 pub use self::{diagnostic::ConfigErrors, schema::schema, source::Source};
@@ -166,6 +169,9 @@ pub(crate) struct Policy {
     pub(crate) retries: u32,
     pub(crate) balance: Balance,
     pub(crate) health: Health,
+    /// Whose requests are let in: those of these networks if there are any, but of none that is denied.
+    pub(crate) allow: Box<[IpNet]>,
+    pub(crate) deny: Box<[IpNet]>,
 }
 
 /// Which of several endpoints a request goes to.
@@ -209,6 +215,8 @@ impl Default for Policy {
             retries: 1,
             balance: Balance::default(),
             health: Health::default(),
+            allow: Box::default(),
+            deny: Box::default(),
         }
     }
 }
@@ -284,12 +292,27 @@ impl Default for Timeouts {
 pub(crate) struct TenantLimits {
     /// The body of a request.
     pub(crate) body_bytes_max: u64,
+    /// Requests in flight, from their heads to the last bytes of their responses.
+    pub(crate) requests: u32,
+    /// Requests that wait to be in flight, and for how long each may.
+    pub(crate) queue: u32,
+    pub(crate) queue_wait: Duration,
+    /// Connections to the tenant's apps, idle ones too.
+    pub(crate) connections: Option<u32>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) rate_per_client: Option<Rate>,
 }
 
 impl Default for TenantLimits {
     fn default() -> Self {
         Self {
             body_bytes_max: 100 * 1024 * 1024,
+            requests: 512,
+            queue: 512,
+            queue_wait: Duration::from_secs(5),
+            connections: None,
+            rate: None,
+            rate_per_client: None,
         }
     }
 }

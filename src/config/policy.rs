@@ -9,13 +9,14 @@ use std::{
 };
 
 use http::HeaderName;
+use ipnet::IpNet;
 
 use super::{
     Balance, HeaderEdits, HostHeader, Policy, Timeouts,
     diagnostic::{Diagnostic, Span},
     leaf::Count,
     raw::{RawDefaults, RawHeaderEdits, RawHealth, RawTenantLimits, RawTimeouts},
-    reader::{At, Field, Named},
+    reader::{At, Field, Many, Named},
     validate::{Checker, value},
 };
 
@@ -37,6 +38,8 @@ impl Checker<'_> {
                 retries: raw.retries,
                 balance: raw.balance,
                 health: raw.health,
+                allow: raw.allow,
+                deny: raw.deny,
             },
             &Policy::default(),
         )
@@ -57,6 +60,8 @@ impl Checker<'_> {
             retries: self.retries(raw.retries, defaults.retries),
             balance: value(raw.balance).unwrap_or(defaults.balance),
             health: self.health(raw.health, &defaults.health),
+            allow: self.networks(raw.allow, &defaults.allow),
+            deny: self.networks(raw.deny, &defaults.deny),
         }
     }
 
@@ -82,6 +87,14 @@ impl Checker<'_> {
                 default
             }
         }
+    }
+
+    /// A list in a route takes the place of that in the defaults.
+    fn networks(&mut self, field: Field<Many<IpNet>>, defaults: &[IpNet]) -> Box<[IpNet]> {
+        if field.is_absent() {
+            return defaults.into();
+        }
+        self.list(field, "network").into()
     }
 
     /// The route's edits, then those of the defaults for headers that the route doesn't name.
@@ -159,6 +172,8 @@ pub(super) struct RawPolicy {
     pub(super) retries: Field<At<Count>>,
     pub(super) balance: Field<At<Balance>>,
     pub(super) health: Field<Box<RawHealth>>,
+    pub(super) allow: Field<Many<IpNet>>,
+    pub(super) deny: Field<Many<IpNet>>,
 }
 
 impl RawPolicy {
@@ -173,6 +188,8 @@ impl RawPolicy {
             && self.retries.is_absent()
             && self.balance.is_absent()
             && self.health.is_absent()
+            && self.allow.is_absent()
+            && self.deny.is_absent()
     }
 }
 

@@ -14,6 +14,7 @@ use toml::{Spanned, de::DeValue};
 use super::{
     Address, Balance, HostHeader, LogFormat, LogLevel, Origin,
     leaf::{Count, FilePattern, NameServer},
+    limits::RateLimit,
     names::{EditableHeader, HealthHost, HealthPath, Tenant},
     reader::{At, Field, FromToml, Many, Named, Place, Reader, Table, Tables, table_from_toml},
 };
@@ -178,7 +179,7 @@ tables! {
         #[schemars(extend("default" = "10s"))]
         hold: At<Duration>,
         /// How many further times a request is tried where that can do no harm, 0 to 10.
-        #[schemars(extend("default" = 1))]
+        #[schemars(extend("default" = 1, "minimum" = 0))]
         retries: At<Count>,
         /// Which of several endpoints a request goes to: `least_requests` (of two that are drawn the one with fewer requests
         /// in flight), `round_robin`, or `client_ip` (each client to one and the same).
@@ -186,6 +187,10 @@ tables! {
         balance: At<Balance>,
         /// How the endpoints of `upstream` are asked whether they are healthy; they aren't unless there is a `path`.
         health: Box<RawHealth>,
+        /// Networks of the clients that may ask; all may unless given.
+        allow: Many<IpNet>,
+        /// Networks of clients that may not, whatever `allow` says.
+        deny: Many<IpNet>,
     }
 
     /// A tenant.
@@ -215,7 +220,7 @@ tables! {
         #[schemars(extend("default" = "10s"))]
         hold: At<Duration>,
         /// How many further times a request is tried where that can do no harm, 0 to 10.
-        #[schemars(extend("default" = 1))]
+        #[schemars(extend("default" = 1, "minimum" = 0))]
         retries: At<Count>,
         /// Which of several endpoints a request goes to: `least_requests` (of two that are drawn the one with fewer requests
         /// in flight), `round_robin`, or `client_ip` (each client to one and the same).
@@ -223,6 +228,10 @@ tables! {
         balance: At<Balance>,
         /// How the endpoints of `upstream` are asked whether they are healthy; they aren't unless there is a `path`.
         health: Box<RawHealth>,
+        /// Networks of the clients that may ask; all may unless given.
+        allow: Many<IpNet>,
+        /// Networks of clients that may not, whatever `allow` says.
+        deny: Many<IpNet>,
     }
 
     /// Paths of a route that go elsewhere.
@@ -272,6 +281,23 @@ tables! {
         /// The body of a request; a larger one gets 413.
         #[schemars(extend("default" = "100MiB"))]
         body: At<ByteSize>,
+        /// Requests in flight at one time, from their heads to the last bytes of their responses; further ones wait.
+        #[schemars(extend("default" = 512))]
+        requests: At<Count>,
+        /// Requests that wait for that; further ones get 503. 0 for none.
+        #[schemars(extend("default" = 512, "minimum" = 0))]
+        queue: At<Count>,
+        /// How long a request waits at most; then it gets 503.
+        #[schemars(extend("default" = "5s"))]
+        queue_wait: At<Duration>,
+        /// Connections to the apps at one time, idle ones too; requests wait for one as long as `queue_wait`.
+        connections: At<Count>,
+        /// How often the tenant may be asked: `100/s`, or `100/s burst 20`; more gets 429. `none` for no limit.
+        #[schemars(extend("default" = "none"))]
+        rate: At<RateLimit>,
+        /// How often each client may ask, by its address; an IPv6 network of 64 bits is one client.
+        #[schemars(extend("default" = "none"))]
+        rate_per_client: At<RateLimit>,
     }
 
     /// How long the edge waits for an app.

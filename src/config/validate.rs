@@ -150,7 +150,7 @@ impl Checker<'_> {
     }
 
     /// The items of a list that may be absent or empty, but not hold one twice.
-    fn list<T: Eq + Hash + Clone + ToString>(
+    pub(super) fn list<T: Eq + Hash + Clone + ToString>(
         &mut self,
         field: Field<Many<T>>,
         noun: &str,
@@ -270,6 +270,8 @@ impl Checker<'_> {
             retries: raw.retries,
             balance: raw.balance,
             health: raw.health,
+            allow: raw.allow,
+            deny: raw.deny,
         };
         let policy = if own.is_absent() {
             policies.defaults.clone()

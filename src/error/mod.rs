@@ -5,12 +5,14 @@
 //! log, through `Display`. [`page`] renders an error as a response.
 
 pub(crate) mod page;
+mod words;
 
-use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use http::{Method, StatusCode};
 
-use crate::http1::{BadHead, fields::FIELDS_MAX};
+use self::words::whole_seconds;
+use crate::http1::BadHead;
 
 /// A failed request. After the head of a response it can only be [`ProxyError::Aborted`] or
 /// [`ProxyError::ClientGone`], since there is no status left to send.
@@ -51,6 +53,26 @@ pub(crate) enum ProxyError {
         bytes_max: u64,
     },
     TooManyConnections,
+    /// The route doesn't let this client in.
+    Forbidden,
+    /// The tenant is asked too often.
+    RateLimited {
+        wait: Duration,
+    },
+    /// This client asks the tenant too often.
+    ClientRateLimited {
+        wait: Duration,
+    },
+    /// As many of the tenant's requests wait as may.
+    QueueFull,
+    /// The request has waited for as long as it may for others of its tenant to end.
+    QueueTimeout {
+        after: Duration,
+    },
+    /// The same, for a connection to its app.
+    ConnectionsBusy {
+        after: Duration,
+    },
     /// The edge has nothing left to dial an upstream with.
     Exhausted {
         cause: io::Error,
@@ -140,7 +162,14 @@ impl ProxyError {
             }
             Self::HeaderTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RateLimited { .. } | Self::ClientRateLimited { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::TooManyConnections
+            | Self::QueueFull
+            | Self::QueueTimeout { .. }
+            | Self::ConnectionsBusy { .. }
             | Self::Exhausted { .. }
             | Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -153,6 +182,14 @@ impl ProxyError {
             | Self::IdleTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientGone => client_closed_request(),
         }
+    }
+
+    /// After how many seconds it is worth while to try again, if that can be said (RFC 9110 §10.2.3).
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        if let Self::RateLimited { wait } | Self::ClientRateLimited { wait } = self {
+            return Some(whole_seconds(*wait));
+        }
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
     }
 
     /// Whether the connection can't be relied on after this: what follows on it may be read as something else than
@@ -175,6 +212,12 @@ impl ProxyError {
             // After CONNECT a client may go on in another protocol.
             Self::MethodNotAllowed { method } => method == Method::CONNECT,
             Self::UnknownHost { .. }
+            | Self::Forbidden
+            | Self::RateLimited { .. }
+            | Self::ClientRateLimited { .. }
+            | Self::QueueFull
+            | Self::QueueTimeout { .. }
+            | Self::ConnectionsBusy { .. }
             | Self::Exhausted { .. }
             | Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. }
@@ -203,6 +246,12 @@ impl ProxyError {
             Self::BadProxyHeader => "bad_proxy_header",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::TooManyConnections => "too_many_connections",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::ClientRateLimited { .. } => "client_rate_limited",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout { .. } => "queue_timeout",
+            Self::ConnectionsBusy { .. } => "connections_busy",
             Self::Exhausted { .. } => "exhausted",
             Self::UpstreamUnresolved { .. } => "upstream_unresolved",
             Self::UpstreamAway { .. } => "upstream_away",
@@ -231,8 +280,15 @@ impl ProxyError {
             | Self::BodyTimeout { .. }
             | Self::BadProxyHeader
             | Self::BodyTooLarge { .. }
+            | Self::Forbidden
+            | Self::RateLimited { .. }
+            | Self::ClientRateLimited { .. }
             | Self::ClientGone => Fault::Client,
-            Self::UpstreamUnresolved { .. }
+            // The app doesn't keep up with what its tenant is asked.
+            Self::QueueFull
+            | Self::QueueTimeout { .. }
+            | Self::ConnectionsBusy { .. }
+            | Self::UpstreamUnresolved { .. }
             | Self::UpstreamAway { .. }
             | Self::UpstreamUnreachable { .. }
             | Self::ConnectTimeout { .. }
@@ -242,71 +298,6 @@ impl ProxyError {
             | Self::IdleTimeout { .. } => Fault::Upstream,
             Self::TooManyConnections | Self::Exhausted { .. } => Fault::Edge,
             Self::Aborted { fault, .. } => *fault,
-        }
-    }
-
-    /// What the client is told, in one or two sentences.
-    pub(crate) fn message(&self) -> Cow<'static, str> {
-        match self {
-            Self::BadHost(what) => what.message().into(),
-            Self::BadRequest { because } => format!("The request {because}.").into(),
-            Self::MethodNotAllowed { method } => {
-                format!("The method {method} is not forwarded here.").into()
-            }
-            Self::UnknownHost { host } => format!("No application answers for {host} here.").into(),
-            Self::VersionNotSupported => "HTTP is spoken here, in its versions 1.0 and 1.1.".into(),
-            Self::TargetTooLong { bytes_max } => {
-                format!("The request's address takes more than {bytes_max} bytes.").into()
-            }
-            Self::TooManyHeaders => {
-                format!("The request has more than {FIELDS_MAX} headers.").into()
-            }
-            Self::HeadersTooLarge { bytes_max } => {
-                format!("The request's headers take more than {bytes_max} bytes.").into()
-            }
-            Self::HeaderTimeout { after } => format!(
-                "The request's headers did not arrive within {}.",
-                Seconds(*after)
-            )
-            .into(),
-            Self::BodyTimeout { after } => {
-                format!("The request's body stood still for {}.", Seconds(*after)).into()
-            }
-            Self::BadProxyHeader => {
-                "The connection does not begin with a PROXY header, as those from this address have to.".into()
-            }
-            Self::BodyTooLarge { bytes_max } => {
-                format!("The request's body takes more than {bytes_max} bytes.").into()
-            }
-            Self::TooManyConnections => {
-                "Too many connections are open here. Try again in a moment.".into()
-            }
-            Self::Exhausted { .. } => {
-                "Too much is under way here. Try again in a moment.".into()
-            }
-            Self::UpstreamUnresolved { .. } | Self::UpstreamAway { .. } => {
-                "The application is away. Try again in a moment.".into()
-            }
-            Self::UpstreamUnreachable { .. } => {
-                "The application cannot be reached. Try again in a moment.".into()
-            }
-            Self::ConnectTimeout { after } => format!(
-                "The application took no connection within {}.",
-                Seconds(*after)
-            )
-            .into(),
-            Self::ResponseTimeout { after } => {
-                format!("The application did not answer within {}.", Seconds(*after)).into()
-            }
-            Self::UpstreamClosed { .. } => {
-                "The application closed the connection instead of answering.".into()
-            }
-            Self::UpstreamInvalid { .. } => "The application's answer is not valid HTTP.".into(),
-            Self::IdleTimeout { after } => {
-                format!("The exchange stood still for {}.", Seconds(*after)).into()
-            }
-            Self::ClientGone => "The client left before its response was complete.".into(),
-            Self::Aborted { .. } => "The response was cut short.".into(),
         }
     }
 
@@ -332,6 +323,12 @@ impl ProxyError {
             | Self::BadProxyHeader
             | Self::BodyTooLarge { .. }
             | Self::TooManyConnections
+            | Self::Forbidden
+            | Self::RateLimited { .. }
+            | Self::ClientRateLimited { .. }
+            | Self::QueueFull
+            | Self::QueueTimeout { .. }
+            | Self::ConnectionsBusy { .. }
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
             | Self::IdleTimeout { .. }
@@ -340,44 +337,9 @@ impl ProxyError {
     }
 }
 
-/// For the log: the message, and every cause beneath it. `source` stays empty, so that no reporter
-/// prints them twice.
-impl fmt::Display for ProxyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message().trim_end_matches('.'))?;
-        let mut next = self.cause();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
-}
-
-impl Error for ProxyError {}
-
-impl BadHost {
-    fn message(self) -> &'static str {
-        match self {
-            Self::Missing => "The request has no Host.",
-            Self::Repeated => "The request has more than one Host.",
-            Self::Invalid => "The request's Host is not a host name or an address.",
-        }
-    }
-}
-
 /// 499, nginx's number for a client that left: what log readers look for.
 fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).expect("499 has three digits")
-}
-
-/// A duration in seconds, as people write it: `60 s`, `0.25 s`.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} s", self.0.as_secs_f64())
-    }
 }
 
 #[cfg(test)]
@@ -440,6 +402,14 @@ pub(super) mod tests {
                 Client,
             ),
             (E::TooManyConnections, 503, "too_many_connections", Edge),
+            (E::Forbidden, 403, "forbidden", Client),
+            (E::RateLimited { wait: after }, 429, "rate_limited", Client),
+            (
+                E::ClientRateLimited { wait: after },
+                429,
+                "client_rate_limited",
+                Client,
+            ),
             (E::Exhausted { cause: refused() }, 503, "exhausted", Edge),
             (E::ClientGone, 499, "client_gone", Client),
             (cut, 502, "aborted", Edge),
@@ -475,6 +445,9 @@ pub(super) mod tests {
                 "upstream_invalid",
             ),
             (E::IdleTimeout { after }, 504, "idle_timeout"),
+            (E::QueueFull, 503, "queue_full"),
+            (E::QueueTimeout { after }, 503, "queue_timeout"),
+            (E::ConnectionsBusy { after }, 503, "connections_busy"),
         ]
         .map(|(error, status, label)| (error, status, label, Fault::Upstream))
         .into()

@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Answer<'a> {
     status: StatusCode,
+    retry_after: Option<u64>,
     content_type: &'static str,
     request_id: &'a str,
     body: String,
@@ -31,6 +32,7 @@ pub(crate) fn render<'a>(
     let form = Form::negotiate(accept);
     Answer {
         status: error.status(),
+        retry_after: error.retry_after(),
         content_type: form.content_type(),
         request_id,
         body: match form {
@@ -65,8 +67,8 @@ impl Answer<'_> {
             // RFC 9110 §15.5.6 demands it.
             field(out, b"allow", method::ALLOW.as_bytes());
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            field(out, b"retry-after", b"1");
+        if let Some(seconds) = self.retry_after {
+            field(out, b"retry-after", seconds.to_string().as_bytes());
         }
         write_persistence(out, connection);
         field(out, b"date", date.as_bytes());

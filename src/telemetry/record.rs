@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{access_log::Line, request_id::RequestId};
 use crate::{
+    bulkhead::Permit,
     config::{TenantLimits, Timeouts},
     error::{Fault, ProxyError},
     http1::{Name, RequestHead},
@@ -33,6 +34,10 @@ pub(crate) struct Record<'a> {
     attempts: u32,
     /// How long the request waited for an upstream that was away.
     held: Option<Duration>,
+    /// How long it waited for other requests of its tenant to end.
+    queued: Option<Duration>,
+    /// While it is in flight.
+    permit: Option<Permit>,
     answered_after: Option<Duration>,
     status: u16,
     /// What went wrong, by its label.
@@ -56,6 +61,8 @@ impl<'a> Record<'a> {
             endpoint: None,
             attempts: 0,
             held: None,
+            queued: None,
+            permit: None,
             answered_after: None,
             status: ProxyError::ClientGone.status().as_u16(),
             error: None,
@@ -107,6 +114,20 @@ impl<'a> Record<'a> {
     /// The request has waited for its upstream.
     pub(crate) fn held(&mut self, wait: Duration) {
         self.held = Some(self.held.unwrap_or_default() + wait);
+    }
+
+    /// The request has waited for others.
+    pub(crate) fn queued(&mut self, wait: Duration) {
+        self.queued = Some(self.queued.unwrap_or_default() + wait);
+    }
+
+    /// It is in flight from now on, until this record is dropped.
+    pub(crate) fn admit(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
     }
 
     /// What the try at hand goes to.
@@ -217,6 +238,7 @@ pub(crate) fn turned_away(
             endpoint: None,
             attempts: 0,
             held: None,
+            queued: None,
             client: &peer.text,
             request_id: Some(request_id.as_bytes()),
             error: Some(error.label()),
@@ -254,6 +276,7 @@ impl Drop for Record<'_> {
                 endpoint: self.endpoint.as_deref(),
                 attempts: self.attempts,
                 held: self.held,
+                queued: self.queued,
                 client: self.client(),
                 request_id: Some(self.request_id.as_bytes()),
                 error: self.error,

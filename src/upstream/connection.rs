@@ -12,6 +12,7 @@ use super::{
     endpoint::{Claim, Endpoint},
 };
 use crate::{
+    bulkhead::Slot,
     http1::buffer::{LARGE_BYTES, SMALL_BYTES},
     wire::{Sent, Wire},
 };
@@ -25,6 +26,8 @@ pub(crate) struct Connection {
     endpoint: Rc<str>,
     /// On the endpoint, counted while a request has this connection.
     claim: Claim,
+    /// Where the tenant's connections are limited.
+    slot: Option<Slot>,
     /// How much is read at once where an answer begins: as much as the one before had to give there. Two reads and two
     /// writes for a page that one of each could carry is what such pages cost most.
     first_read_bytes: usize,
@@ -42,6 +45,7 @@ impl Connection {
             written: 0,
             endpoint: endpoint.text().into(),
             claim: Claim::new(endpoint),
+            slot: None,
             first_read_bytes: SMALL_BYTES,
             idled: None,
         };
@@ -58,6 +62,15 @@ impl Connection {
     pub(super) fn lend_again(&mut self, idled: u64) {
         self.idled = Some(idled);
         self.lend();
+    }
+
+    /// It counts against a limit, for as long as it stands.
+    pub(crate) fn takes(&mut self, slot: Slot) {
+        self.slot = Some(slot);
+    }
+
+    pub(super) fn slot(&self) -> Option<&Slot> {
+        self.slot.as_ref()
     }
 
     /// No request has it any more, and it was good to the last.

@@ -15,7 +15,7 @@ use std::{
 use tokio::task::unconstrained;
 
 use super::{Connection, UpstreamId, endpoint::Endpoint};
-use crate::deadline::ticks;
+use crate::{bulkhead::Slot, deadline::ticks};
 
 /// Shorter than gunicorn's 2 s, the shortest keep-alive that is common, by a margin for the app's own clock.
 const IDLE_MAX: Duration = Duration::from_millis(1500);
@@ -82,10 +82,23 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection whose exchange is over; beyond the bounds it is closed.
-    pub(crate) fn put(&mut self, upstream: UpstreamId, mut connection: Connection, now: u64) {
+    /// Keeps a connection whose exchange is over; beyond the bounds it is closed. Where requests wait for it, one of this
+    /// `worker` has it; if they are others', it is closed, to make room.
+    pub(crate) fn put(
+        &mut self,
+        upstream: UpstreamId,
+        mut connection: Connection,
+        now: u64,
+        worker: usize,
+    ) {
         connection.give_back();
         if self.total >= TOTAL_MAX {
+            return;
+        }
+        if let Some(slot) = connection.slot()
+            && slot.is_waited_for()
+            && !slot.offer(worker)
+        {
             return;
         }
         let idle = self.idle.entry(upstream).or_default();
@@ -103,6 +116,18 @@ impl Pool {
         self.idle.retain(|_, idle| {
             idle.retain(|Idle { connection, since }| {
                 connection.is_lendable() && is_young(*since, now) && is_quiet(connection)
+            });
+            !idle.is_empty()
+        });
+        self.total = self.idle.values().map(Vec::len).sum();
+    }
+
+    /// Closes those that requests of their tenants wait for the room of, here or on other workers.
+    pub(crate) fn make_room(&mut self) {
+        self.idle.retain(|_, idle| {
+            // One by one: the room of each may be enough.
+            idle.retain(|Idle { connection, .. }| {
+                !connection.slot().is_some_and(Slot::is_waited_for)
             });
             !idle.is_empty()
         });

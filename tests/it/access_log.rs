@@ -10,7 +10,7 @@ use crate::support::{
 
 const HOST: &str = "thor.polls.local:8080";
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "time",
     "tenant",
     "host",
@@ -24,6 +24,7 @@ const KEYS: [&str; 16] = [
     "endpoint",
     "attempts",
     "held_ms",
+    "queued_ms",
     "client",
     "request_id",
     "error",

@@ -101,7 +101,7 @@ fn those_beyond_the_queue_are_503_at_once_and_the_others_wait_on() {
     const QUEUE: usize = 512;
     const BEYOND: usize = 40;
     let app = Refusing::new();
-    let edge = away(&app, "hold = \"1h\"\n");
+    let edge = away(&app, "hold = \"1h\"\nlimits.requests = 1000\n");
     let mut clients: Vec<_> = (0..QUEUE + BEYOND).map(|_| edge.client()).collect();
     for client in &mut clients {
         client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));

@@ -28,6 +28,7 @@ mod headers;
 mod health;
 mod hold;
 mod leaving;
+mod limits;
 mod pool;
 mod proxy_protocol;
 mod reload;

@@ -133,6 +133,8 @@ pub(super) struct PolicyShown {
     pub(super) balance: &'static str,
     /// Nothing unless it is asked for.
     pub(super) health: Option<HealthShown>,
+    pub(super) allow: Vec<String>,
+    pub(super) deny: Vec<String>,
     pub(super) request_headers: EditsShown,
     pub(super) response_headers: EditsShown,
 }
@@ -158,6 +160,12 @@ pub(super) struct TimeoutsShown {
 
 #[derive(Debug, Serialize)]
 pub(super) struct LimitsShown {
+    pub(super) requests: u32,
+    pub(super) queue: u32,
+    pub(super) queue_wait: String,
+    pub(super) connections: Option<u32>,
+    pub(super) rate: Option<String>,
+    pub(super) rate_per_client: Option<String>,
     pub(super) body: String,
 }
 
@@ -217,6 +225,8 @@ impl PolicyShown {
             verify_address,
             balance,
             health,
+            allow,
+            deny,
         } = policy;
         let duration = |duration| humantime::format_duration(duration).to_string();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -233,6 +243,12 @@ impl PolicyShown {
                 tunnel_idle: duration(timeouts.tunnel_idle),
             },
             limits: LimitsShown {
+                requests: limits.requests,
+                queue: limits.queue,
+                queue_wait: duration(limits.queue_wait),
+                connections: limits.connections,
+                rate: limits.rate.as_ref().map(ToString::to_string),
+                rate_per_client: limits.rate_per_client.as_ref().map(ToString::to_string),
                 body: ByteSize(limits.body_bytes_max).to_string(),
             },
             hold: duration(*hold),
@@ -247,6 +263,8 @@ impl PolicyShown {
                 unhealthy: health.unhealthy,
                 host: health.host.as_ref().map(text),
             }),
+            allow: allow.iter().map(ToString::to_string).collect(),
+            deny: deny.iter().map(ToString::to_string).collect(),
             request_headers: EditsShown::of(request_headers),
             response_headers: EditsShown::of(response_headers),
         }

@@ -75,10 +75,10 @@ async fn lead(
     let vouched = headers::vouched(peer.ip, &head.fields, &snapshot.trusted_proxies);
     let host = asked.authority.host();
     let route = snapshot.route(host).ok_or_else(|| asked.unknown_host())?;
-    limits::admit(&route.policy.limits, head)?;
+    let client = vouched.as_ref().map_or(peer.ip, |vouched| vouched.client);
+    limits::accept(&route.policy, client, head)?;
     let outbound = Outbound::new(&asked, route, vouched.is_some());
 
-    let client = vouched.as_ref().map_or(peer.ip, |vouched| vouched.client);
     let client = client.to_string();
     let request_id = match vouched.as_ref().and_then(|vouched| vouched.request_id) {
         Some(id) => RequestId::Kept(id.into()),
@@ -284,6 +284,9 @@ policy    host                    preserve
           timeouts.response       1m 30s
           timeouts.idle           1m
           timeouts.tunnel_idle    1h
+          limits.requests         512
+          limits.queue            512
+          limits.queue_wait       5s
           limits.body             100.0 MiB
           hold                    10s
           retries                 1

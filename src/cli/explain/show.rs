@@ -147,13 +147,30 @@ fn policy(policy: &PolicyShown, origins: usize) -> Vec<[String; 2]> {
     };
     let verify = policy.verify_address.to_string();
     let retries = policy.retries.to_string();
+    let limits = &policy.limits;
+    let (requests, queue) = (limits.requests.to_string(), limits.queue.to_string());
+    let connections = limits.connections.map(|most| most.to_string());
+    let limited = [
+        ("limits.connections", &connections),
+        ("limits.rate", &limits.rate),
+        ("limits.rate_per_client", &limits.rate_per_client),
+    ];
+    let limited = limited
+        .into_iter()
+        .filter_map(|(key, value)| Some([key.to_owned(), value.clone()?]));
+    let networks = [("allow", &policy.allow), ("deny", &policy.deny)];
+    let networks = networks.into_iter().filter(|(_, nets)| !nets.is_empty());
+    let networks = networks.map(|(key, nets)| [key.to_owned(), nets.join(", ")]);
     let rows = [
         ["host", host],
         ["timeouts.connect", &timeouts.connect],
         ["timeouts.response", &timeouts.response],
         ["timeouts.idle", &timeouts.idle],
         ["timeouts.tunnel_idle", &timeouts.tunnel_idle],
-        ["limits.body", &policy.limits.body],
+        ["limits.requests", &requests],
+        ["limits.queue", &queue],
+        ["limits.queue_wait", &limits.queue_wait],
+        ["limits.body", &limits.body],
         ["hold", &policy.hold],
         ["retries", &retries],
         ["verify_address", &verify],
@@ -174,6 +191,8 @@ fn policy(policy: &PolicyShown, origins: usize) -> Vec<[String; 2]> {
     });
     rows.map(|row| row.map(str::to_owned))
         .into_iter()
+        .chain(limited)
+        .chain(networks)
         .chain(health)
         .chain(edits("request_headers", &policy.request_headers))
         .chain(edits("response_headers", &policy.response_headers))

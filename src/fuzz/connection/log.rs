@@ -60,6 +60,7 @@ impl Log {
                 endpoint: None,
                 attempts: 0,
                 held: None,
+                queued: None,
                 client: b"",
                 request_id: Some(END.as_bytes()),
                 error: None,

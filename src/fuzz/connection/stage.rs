@@ -1,18 +1,12 @@
 //! The edge and who is around it: one runtime whose clock stands still, one worker, two apps. What a run leaves behind is
 //! checked to be nothing, and all that a run could learn from the one before is made anew.
 
-use std::{
-    future::Future,
-    path::PathBuf,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{future::Future, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
     net::{UnixListener, UnixStream},
-    runtime::{self, LocalOptions, LocalRuntime},
+    runtime::{LocalOptions, LocalRuntime},
     signal::unix::{Signal, SignalKind, signal},
     task::{AbortHandle, JoinSet},
     time::{self, Instant, sleep, timeout},
@@ -131,14 +125,10 @@ impl Stage {
             }
             plain.routes = routes.into_iter().collect();
             let (access_log, log) = Log::start();
-            let shared = Shared {
-                snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::first(&plain))),
-                // Nobody asks it: the apps are no names.
-                resolver: Resolver::start(&[([127, 0, 0, 1], 53).into()]).expect("a resolver"),
-                control: runtime::Handle::current(),
-                access_log,
-                connections: AtomicUsize::new(0),
-            };
+            let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(&plain)));
+            // Nobody asks it: the apps are no names.
+            let resolver = Resolver::start(&[([127, 0, 0, 1], 53).into()]).expect("a resolver");
+            let shared = Shared::new(1, snapshot, resolver, access_log);
             let pipe = signal(SignalKind::pipe()).expect("a signal handler");
             (Arc::new(shared), log, pipe)
         });
@@ -168,7 +158,7 @@ impl Stage {
         self.shared
             .snapshot
             .store(Arc::new(Snapshot::first(config)));
-        let worker = Rc::new(Worker::new(Arc::clone(&self.shared)));
+        let worker = Rc::new(Worker::new(0, Arc::clone(&self.shared)));
         let (began, book) = (Instant::now(), Rc::new(Book::default()));
         let mut tasks = JoinSet::new();
         let ticking = tasks.spawn_local(tick(Rc::clone(&worker), began));

@@ -34,6 +34,8 @@ pub(crate) struct Line<'a> {
     pub(crate) attempts: u32,
     /// How long it waited for an upstream that was away.
     pub(crate) held: Option<Duration>,
+    /// How long it waited for other requests of its tenant.
+    pub(crate) queued: Option<Duration>,
     pub(crate) client: &'a [u8],
     /// None where the request could not be read.
     pub(crate) request_id: Option<&'a [u8]>,
@@ -89,6 +91,11 @@ impl Line<'_> {
             Some(held) => millis(held, out),
             None => out.extend_from_slice(b"null"),
         }
+        out.extend_from_slice(br#","queued_ms":"#);
+        match self.queued {
+            Some(queued) => millis(queued, out),
+            None => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(br#","client":"#);
         json_string(self.client, out);
         out.extend_from_slice(br#","request_id":"#);
@@ -139,6 +146,11 @@ impl Line<'_> {
         if let Some(held) = self.held {
             out.extend_from_slice(b" held=");
             millis(held, out);
+            out.extend_from_slice(b"ms");
+        }
+        if let Some(queued) = self.queued {
+            out.extend_from_slice(b" queued=");
+            millis(queued, out);
             out.extend_from_slice(b"ms");
         }
         out.extend_from_slice(b" client=");
@@ -302,6 +314,7 @@ impl Line<'static> {
             endpoint: Some("10.0.0.3:8000"),
             attempts: 1,
             held: Some(Duration::from_millis(250)),
+            queued: Some(Duration::from_millis(5)),
             client: b"192.0.2.7",
             request_id: Some(b"0123456789abcdef0123456789abcdef"),
             error: None,
@@ -323,7 +336,7 @@ mod tests {
                 r#"{"time":"2026-09-21T14:13:20.042Z","tenant":"thor","#,
                 r#""host":"thor.polls.local:8080","method":"GET","path":"/polls/?page=2","#,
                 r#""status":200,"bytes_in":0,"bytes_out":1234,"duration_ms":12.034,"#,
-                r#""upstream_ms":9.900,"endpoint":"10.0.0.3:8000","attempts":1,"held_ms":250.000,"#,
+                r#""upstream_ms":9.900,"endpoint":"10.0.0.3:8000","attempts":1,"held_ms":250.000,"queued_ms":5.000,"#,
                 r#""client":"192.0.2.7","request_id":"0123456789abcdef0123456789abcdef","#,
                 r#""error":null}"#,
             ),
@@ -339,6 +352,7 @@ mod tests {
                 endpoint: None,
                 attempts: 0,
                 held: None,
+                queued: None,
                 client: b"unix",
                 request_id: None,
                 error: Some("bad_host"),
@@ -348,7 +362,7 @@ mod tests {
                 r#"{"time":"2026-09-21T14:13:20.042Z","tenant":null,"#,
                 r#""host":null,"method":null,"path":null,"#,
                 r#""status":400,"bytes_in":0,"bytes_out":1234,"duration_ms":12.034,"#,
-                r#""upstream_ms":null,"endpoint":null,"attempts":0,"held_ms":null,"#,
+                r#""upstream_ms":null,"endpoint":null,"attempts":0,"held_ms":null,"queued_ms":null,"#,
                 r#""client":"unix","request_id":null,"#,
                 r#""error":"bad_host"}"#,
             ),
@@ -362,7 +376,7 @@ mod tests {
             written(&line, Format::Text),
             "2026-09-21T14:13:20.042Z 200    12.034ms thor         GET     \
              thor.polls.local:8080/polls/?page=2  in=0 out=1234 upstream=9.900ms \
-             endpoint=10.0.0.3:8000 held=250.000ms client=192.0.2.7 id=0123456789abcdef0123456789abcdef\n"
+             endpoint=10.0.0.3:8000 held=250.000ms queued=5.000ms client=192.0.2.7 id=0123456789abcdef0123456789abcdef\n"
         );
         line.host = Some(b"a b\n\x1b[31m\xff\\");
         line.duration = Duration::from_secs(123_456_789);
@@ -372,7 +386,7 @@ mod tests {
             written(&line, Format::Text),
             "2026-09-21T14:13:20.042Z 200 123456789000.000ms thor         GET     \
              a\\x20b\\x0a\\x1b[31m\\xff\\x5c/polls/?page=2  in=0 out=1234 upstream=9.900ms \
-             endpoint=10.0.0.3:8000 attempts=2 held=250.000ms client=192.0.2.7 \
+             endpoint=10.0.0.3:8000 attempts=2 held=250.000ms queued=5.000ms client=192.0.2.7 \
              id=0123456789abcdef0123456789abcdef error=bad_host\n"
         );
     }

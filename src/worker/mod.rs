@@ -1,38 +1,31 @@
-//! One thread of the edge: a runtime, its listeners, its clients' connections, its pool of upstream connections, its
+//! One thread of the edge as its connections see it: a runtime, its listeners, its clients' connections, its pool of upstream connections, its
 //! clock. A request that finds a pooled connection neither leaves the thread nor takes a lock: what all workers share
 //! is read-only or a counter. A dial asks the control thread for addresses, and a full batch of log lines is handed over.
 
+pub(crate) mod thread;
+
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::{HashMap, HashSet},
-    io,
     net::IpAddr,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, Cache};
-use tokio::{
-    runtime,
-    sync::{Notify, mpsc, oneshot},
-    time::{self, Instant, MissedTickBehavior},
-};
+use tokio::{runtime, sync::Notify, time::Instant};
 
 use crate::{
-    config::{Address, Balance, EdgeLimits},
+    config::{Balance, EdgeLimits},
     date::Date,
-    deadline::{Deadlines, TICK},
+    deadline::Deadlines,
     headers::{self, Vouched},
     http1::Fields,
-    listener::{Accepting, Waiting},
     session::Peer,
     snapshot::{Route, Snapshot},
-    socket::BoundSocket,
     spares::Spares,
     telemetry::{
         access_log::{AccessLog, Batch},
@@ -49,9 +42,6 @@ use crate::{
     },
 };
 
-/// Orders that wait for a worker. They come one a reload, and a worker takes them at once.
-const COMMANDS_MAX: usize = 16;
-
 /// Clients that a full worker turns away in good order at one time; it closes on further ones as soon as they are told.
 const PARTINGS_MAX: usize = 64;
 
@@ -65,34 +55,36 @@ pub(crate) struct Shared {
     pub(crate) access_log: AccessLog,
     /// Client connections of all workers.
     pub(crate) connections: AtomicUsize,
+    /// When the edge began: from where the rates of requests are counted.
+    pub(crate) began: Instant,
+    /// Has each worker close idle connections that are waited for.
+    pub(crate) make_room: Box<[Notify]>,
 }
 
-/// What the control thread asks of a worker.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Listen(Address, BoundSocket),
-    /// Close the socket, and say so.
-    Unlisten(Address, oneshot::Sender<()>),
-    /// Accept nothing more, and say so; finish what is there, then end.
-    Drain {
-        handed_over: Arc<HashSet<Address>>,
-        done: oneshot::Sender<()>,
-    },
-    /// End now, whatever is there.
-    End,
-}
-
-/// A worker as the control thread sees it.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    pub(crate) commands: mpsc::Sender<Command>,
-    /// Resolves when the thread has nothing left to do; with the number of connections that it had to abort.
-    pub(crate) ended: oneshot::Receiver<usize>,
+impl Shared {
+    /// Of so many workers. Whoever calls this is the control thread.
+    pub(crate) fn new(
+        workers: usize,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        resolver: Resolver,
+        access_log: AccessLog,
+    ) -> Self {
+        Self {
+            snapshot,
+            resolver,
+            control: runtime::Handle::current(),
+            access_log,
+            connections: AtomicUsize::new(0),
+            began: Instant::now(),
+            make_room: (0..workers).map(|_| Notify::new()).collect(),
+        }
+    }
 }
 
 /// The worker as its connections see it.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    index: usize,
     shared: Arc<Shared>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     deadlines: Rc<Deadlines>,
@@ -117,87 +109,10 @@ enum Stage {
     Ending,
 }
 
-/// Starts a worker's thread.
-///
-/// # Errors
-/// Where the system has no thread or no event queue left.
-pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
-    let (commands, orders) = mpsc::channel(COMMANDS_MAX);
-    let (report, ended) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    thread::Builder::new()
-        .name(format!("worker-{index}"))
-        .spawn(move || {
-            let mut runtime = runtime;
-            match runtime
-                .enable_all()
-                .build_local(tokio::runtime::LocalOptions::default())
-            {
-                Ok(runtime) => {
-                    let aborted = runtime.block_on(run(shared, orders));
-                    // Before the report, so that whoever waits for it finds every connection closed.
-                    drop(runtime);
-                    let _ = report.send(aborted);
-                }
-                Err(error) => tracing::error!(%error, "a worker can't run"),
-            }
-        })?;
-    Ok(Handle { commands, ended })
-}
-
-/// Serves until told to end; how many connections had to be aborted then.
-async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize {
-    let worker = Rc::new(Worker::new(shared));
-    let mut listeners: HashMap<Address, Vec<Accepting>> = HashMap::new();
-    let began = Instant::now();
-    let mut tick = time::interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => worker.tick(began),
-            () = worker.empty.notified(), if worker.is_draining() => {}
-            order = orders.recv() => match order {
-                Some(Command::Listen(address, socket)) => {
-                    let accepting = Accepting::start(&worker, socket);
-                    listeners.entry(address).or_default().push(accepting);
-                }
-                Some(Command::Unlisten(address, done)) => {
-                    for accepting in listeners.remove(&address).unwrap_or_default() {
-                        accepting.stop(Waiting::Accept).await;
-                    }
-                    let _ = done.send(());
-                }
-                Some(Command::Drain { handed_over, done }) => {
-                    for (address, all) in listeners.drain() {
-                        let waiting = if handed_over.contains(&address) {
-                            Waiting::Leave
-                        } else {
-                            Waiting::Accept
-                        };
-                        for accepting in all {
-                            accepting.stop(waiting).await;
-                        }
-                    }
-                    worker.enter(Stage::Draining);
-                    let _ = done.send(());
-                }
-                Some(Command::End) | None => {
-                    let aborted = worker.connections.get();
-                    worker.enter(Stage::Ending);
-                    return aborted;
-                }
-            },
-        }
-        if worker.is_draining() && worker.connections.get() == 0 {
-            worker.log.borrow_mut().flush();
-            return 0;
-        }
-    }
-}
-
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
         Self {
+            index,
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             log: RefCell::new(shared.access_log.batch()),
             shared,
@@ -339,8 +254,23 @@ impl Worker {
         if !self.is_draining() {
             self.pool
                 .borrow_mut()
-                .put(upstream, connection, self.deadlines.now());
+                .put(upstream, connection, self.deadlines.now(), self.index);
         }
+    }
+
+    /// Which of the workers it is.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Has all workers close idle connections whose room is waited for.
+    pub(crate) fn ask_for_idle(&self) {
+        self.shared.make_room.iter().for_each(Notify::notify_one);
+    }
+
+    /// How old the edge was at a moment.
+    pub(crate) fn age_at(&self, moment: Instant) -> Duration {
+        moment.duration_since(self.shared.began)
     }
 
     /// Lets `write` add to the access log, if there is one.
