@@ -1,8 +1,9 @@
 //! The app behind the edges of `bench/run`: fast, on one thread, and no more of HTTP/1.1 than the benchmark asks for.
 //!
 //! It says on its first line on which port of 127.0.0.1 it listens. `GET /small`, `/page` (ten header fields) and
-//! `/bytes/N` answer with so much, `/once` as `/small` and closes, `/echo` switches to WebSocket and sends back each
-//! byte as it came; whatever is sent is read to its end before the answer; `Connection: close` and HTTP/1.0 are heeded.
+//! `/bytes/N` answer with so much, `/once` as `/small` and closes, `/never` is not answered at all, `/echo` switches to
+//! WebSocket and sends back each byte as it came; whatever is sent is read to its end before the answer;
+//! `Connection: close` and HTTP/1.0 are heeded.
 
 use std::io::{self, Write as _};
 
@@ -73,6 +74,9 @@ async fn serve(mut socket: TcpStream) -> io::Result<()> {
         if asked.path == "/echo" {
             return echo(socket, buffer).await;
         }
+        if asked.path == "/never" {
+            return until_gone(socket, buffer).await;
+        }
         answer(&mut socket, &asked, &filler).await?;
         if asked.close {
             return Ok(());
@@ -92,6 +96,13 @@ async fn echo(mut socket: TcpStream, mut buffer: Vec<u8>) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+async fn until_gone(mut socket: TcpStream, mut buffer: Vec<u8>) -> io::Result<()> {
+    while socket.read_buf(&mut buffer).await? > 0 {
+        buffer.clear();
+    }
+    Ok(())
 }
 
 async fn answer(socket: &mut TcpStream, asked: &Asked, filler: &[u8]) -> io::Result<()> {
