@@ -123,7 +123,7 @@ impl Bulkhead {
         self.known(|counts| counts.requests.waiting())
     }
 
-    /// To the tenant's apps, idle ones too; counted only where they are limited.
+    /// To the tenant's apps, idle ones too.
     pub(crate) fn connections(&self) -> usize {
         self.known(|counts| counts.connections.inside())
     }

@@ -73,7 +73,7 @@ impl<'a> Outbound<'a> {
         }
     }
 
-    /// Whether other requests wait for connections, if they are limited; then they go first.
+    /// Whether other requests wait for connections; then they go first.
     fn has_others_before(&self) -> bool {
         self.policy.limits.connections.is_some() && self.bulkhead.is_waited_for_slot()
     }
@@ -148,10 +148,7 @@ pub(crate) async fn forward(
         };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None if outbound.policy.limits.connections.is_some() => {
-                Box::pin(connect_in_turn(client, record, outbound, wanted)).await?
-            }
-            None => Box::pin(connect(client, record, outbound, picked.as_deref())).await?,
+            None => Box::pin(connect_in_turn(client, record, outbound, wanted)).await?,
         };
         record.set_endpoint(connection.endpoint());
         write_head(&mut connection, record, outbound);
@@ -185,8 +182,8 @@ struct Wanted<'a> {
     purpose: Use,
 }
 
-/// A connection where the tenant may have so many and no more: a new one if there is room, else the first that another
-/// request is done with, or the room that it leaves.
+/// A new connection if the tenant may have one more, else the first that another request is done with, or the room that
+/// it leaves.
 async fn connect_in_turn(
     client: &mut Client,
     record: &mut Record<'_>,

@@ -45,8 +45,8 @@ pub(crate) struct RouteShown {
     /// Requests, of all its upstreams.
     pub(crate) in_flight: usize,
     pub(crate) queued: usize,
-    /// To its apps, idle ones too, if there is a limit.
-    pub(crate) connections: Option<usize>,
+    /// To its apps, idle ones too.
+    pub(crate) connections: usize,
     /// Those of its prefixes, in the order in which they are tried, then the one for the rest.
     pub(crate) upstreams: Vec<UpstreamShown>,
 }
@@ -102,11 +102,7 @@ impl RouteShown {
             balance: balance(route.policy.balance).to_owned(),
             in_flight: route.bulkhead().in_flight(),
             queued: route.bulkhead().queued(),
-            connections: route
-                .policy
-                .limits
-                .connections
-                .map(|_| route.bulkhead().connections()),
+            connections: route.bulkhead().connections(),
             upstreams: upstreams.collect(),
         }
     }

@@ -11,7 +11,7 @@ use std::{error::Error, io, time::Duration};
 
 use http::{Method, StatusCode};
 
-use self::words::whole_seconds;
+use self::words::rounded_up;
 use crate::http1::BadHead;
 
 /// A failed request. After the head of a response it can only be [`ProxyError::Aborted`] or
@@ -187,7 +187,7 @@ impl ProxyError {
     /// After how many seconds it is worth while to try again, if that can be said (RFC 9110 §10.2.3).
     pub(crate) fn retry_after(&self) -> Option<u64> {
         if let Self::RateLimited { wait } | Self::ClientRateLimited { wait } = self {
-            return Some(whole_seconds(*wait));
+            return Some(rounded_up(*wait).as_secs());
         }
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
     }

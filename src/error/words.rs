@@ -25,14 +25,10 @@ impl ProxyError {
             Self::HeadersTooLarge { bytes_max } => {
                 format!("The request's headers take more than {bytes_max} bytes.").into()
             }
-            Self::HeaderTimeout { after } => format!(
-                "The request's headers did not arrive within {}.",
-                Seconds(*after)
-            )
-            .into(),
-            Self::BodyTimeout { after } => {
-                format!("The request's body stood still for {}.", Seconds(*after)).into()
+            Self::HeaderTimeout { after } => {
+                timed("The request's headers did not arrive within", *after)
             }
+            Self::BodyTimeout { after } => timed("The request's body stood still for", *after),
             Self::BadProxyHeader => {
                 "The connection does not begin with a PROXY header, as those from this address have to.".into()
             }
@@ -43,53 +39,39 @@ impl ProxyError {
                 "Too many connections are open here. Try again in a moment.".into()
             }
             Self::Forbidden => "This application is not for your address.".into(),
-            Self::RateLimited { wait } => format!(
-                "The application is asked too often. Try again in {} s.",
-                whole_seconds(*wait)
-            )
-            .into(),
-            Self::ClientRateLimited { wait } => format!(
-                "Your address asks too often. Try again in {} s.",
-                whole_seconds(*wait)
-            )
-            .into(),
+            Self::RateLimited { wait } => {
+                timed("The application is asked too often. Try again in", rounded_up(*wait))
+            }
+            Self::ClientRateLimited { wait } => {
+                timed("Your address asks too often. Try again in", rounded_up(*wait))
+            }
             Self::QueueFull => {
                 "Too many requests wait for the application. Try again in a moment.".into()
             }
-            Self::QueueTimeout { after } => format!(
-                "The application was busy with other requests for {}.",
-                Seconds(*after)
-            )
-            .into(),
-            Self::ConnectionsBusy { after } => format!(
-                "Every connection to the application was taken for {}.",
-                Seconds(*after)
-            )
-            .into(),
-            Self::Exhausted { .. } => {
-                "Too much is under way here. Try again in a moment.".into()
+            Self::QueueTimeout { after } => {
+                timed("The application was busy with other requests for", *after)
             }
+            Self::ConnectionsBusy { after } => {
+                timed("Every connection to the application was taken for", *after)
+            }
+            Self::Exhausted { .. } => "Too much is under way here. Try again in a moment.".into(),
             Self::UpstreamUnresolved { .. } | Self::UpstreamAway { .. } => {
                 "The application is away. Try again in a moment.".into()
             }
             Self::UpstreamUnreachable { .. } => {
                 "The application cannot be reached. Try again in a moment.".into()
             }
-            Self::ConnectTimeout { after } => format!(
-                "The application took no connection within {}.",
-                Seconds(*after)
-            )
-            .into(),
+            Self::ConnectTimeout { after } => {
+                timed("The application took no connection within", *after)
+            }
             Self::ResponseTimeout { after } => {
-                format!("The application did not answer within {}.", Seconds(*after)).into()
+                timed("The application did not answer within", *after)
             }
             Self::UpstreamClosed { .. } => {
                 "The application closed the connection instead of answering.".into()
             }
             Self::UpstreamInvalid { .. } => "The application's answer is not valid HTTP.".into(),
-            Self::IdleTimeout { after } => {
-                format!("The exchange stood still for {}.", Seconds(*after)).into()
-            }
+            Self::IdleTimeout { after } => timed("The exchange stood still for", *after),
             Self::ClientGone => "The client left before its response was complete.".into(),
             Self::Aborted { .. } => "The response was cut short.".into(),
         }
@@ -122,9 +104,14 @@ impl BadHost {
     }
 }
 
-/// Whoever comes after so many seconds comes late enough.
-pub(super) fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+/// Some words that end with a time.
+fn timed(words: &str, time: Duration) -> Cow<'static, str> {
+    format!("{words} {}.", Seconds(time)).into()
+}
+
+/// In whole seconds: whoever comes then comes late enough.
+pub(super) fn rounded_up(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 
 /// A duration in seconds, as people write it: `60 s`, `0.25 s`.

@@ -26,7 +26,7 @@ pub(crate) struct Connection {
     endpoint: Rc<str>,
     /// On the endpoint, counted while a request has this connection.
     claim: Claim,
-    /// Where the tenant's connections are limited.
+    /// Among the tenant's connections.
     slot: Option<Slot>,
     /// How much is read at once where an answer begins: as much as the one before had to give there. Two reads and two
     /// writes for a page that one of each could carry is what such pages cost most.
@@ -64,7 +64,7 @@ impl Connection {
         self.lend();
     }
 
-    /// It counts against a limit, for as long as it stands.
+    /// It counts among the tenant's, for as long as it stands.
     pub(crate) fn takes(&mut self, slot: Slot) {
         self.slot = Some(slot);
     }

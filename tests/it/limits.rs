@@ -466,6 +466,25 @@ fn as_many_connections_as_the_limit_and_the_next_request_waits_for_one() {
     assert!(limited.now()["connections"].as_u64() <= Some(2));
 }
 
+#[test]
+fn connections_that_stand_when_a_limit_comes_count() {
+    let gate = Gate::default();
+    let limited = Limited::start(held(&gate), "");
+    let mut clients = vec![limited.in_flight("GET", "/"), limited.in_flight("GET", "/")];
+    assert_eq!(limited.now()["connections"], 2);
+    let limits = "limits = { connections = 2, queue_wait = \"300ms\" }";
+    limited.edge.reload(&limited.config(limits));
+    assert_eq!(limited.edge.get(HOST, "/").status, 503);
+    assert_eq!(
+        limited.edge.logged("status", 503)["error"],
+        "connections_busy"
+    );
+    gate.open();
+    for client in &mut clients {
+        client.response().expect(200, "thor");
+    }
+}
+
 /// Whichever worker has the one connection, idle by now, and whichever has the request.
 #[test]
 fn idle_connections_count_and_make_room() {
