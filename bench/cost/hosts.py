@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -105,22 +105,14 @@ def one_more(edge: Edge, settled_s: float) -> dict[str, float | None]:
 
 @contextmanager
 def peak_of(pid: int) -> Iterator[list[int]]:
-    seen, over = [machine.memory_kib(pid)], threading.Event()
+    seen = [machine.memory_kib(pid)]
 
     def look() -> None:
-        while not over.wait(0.1):
-            try:
-                seen.append(machine.memory_kib(pid))
-            except (FileNotFoundError, ProcessLookupError):  # a worker has ended
-                continue
+        with suppress(FileNotFoundError, ProcessLookupError):  # a worker has ended
+            seen.append(machine.memory_kib(pid))
 
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
+    with machine.meanwhile(0.1, look):
         yield seen
-    finally:
-        over.set()
-        looking.join()
 
 
 def own_file(setting: Setting, tenants: int) -> dict[str, float]:

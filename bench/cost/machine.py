@@ -5,7 +5,10 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +80,24 @@ def memory_kib(pid: int) -> int:
     """What a process and all below it hold; what they share is counted once."""
     lines = [line for one in family(pid) for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+@contextmanager
+def meanwhile(each_s: float, look: Callable[[], object]) -> Iterator[None]:
+    """Looks again and again, in a thread of its own."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(each_s):
+            look()
+
+    looking = threading.Thread(target=run)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import http.client
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,19 +56,9 @@ def ask_all(port: int, tenants: int) -> None:
 @contextmanager
 def scraped(admin: int) -> Iterator[list[tuple[float, int]]]:
     """Once a second: how many seconds it took, and how many bytes came."""
-    seen, over = [get_metrics(admin)], threading.Event()
-
-    def scrape() -> None:
-        while not over.wait(EACH_S):
-            seen.append(get_metrics(admin))
-
-    scraping = threading.Thread(target=scrape)
-    scraping.start()
-    try:
+    seen = [get_metrics(admin)]
+    with machine.meanwhile(EACH_S, lambda: seen.append(get_metrics(admin))):
         yield seen
-    finally:
-        over.set()
-        scraping.join()
 
 
 def get_metrics(admin: int) -> tuple[float, int]:

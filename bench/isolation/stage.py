@@ -9,7 +9,6 @@ import re
 import select
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,17 +171,7 @@ class Probe:
 @contextmanager
 def peak_of(stage: Stage) -> Iterator[list[int]]:
     """KiB as sampled meanwhile, at the beginning and at the end too."""
-    seen, over = [stage.memory_kib()], threading.Event()
-
-    def look() -> None:
-        while not over.wait(SAMPLE_S):
-            seen.append(stage.memory_kib())
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
+    seen = [stage.memory_kib()]
+    with machine.meanwhile(SAMPLE_S, lambda: seen.append(stage.memory_kib())):
         yield seen
-    finally:
-        over.set()
-        looking.join()
     seen.append(stage.memory_kib())
