@@ -6,7 +6,7 @@ use std::{future::Future, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::{
     net::{UnixListener, UnixStream},
-    runtime::{LocalOptions, LocalRuntime},
+    runtime::{self, LocalOptions, LocalRuntime},
     signal::unix::{Signal, SignalKind, signal},
     task::{AbortHandle, JoinSet},
     time::{self, Instant, sleep, timeout},
