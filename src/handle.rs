@@ -55,8 +55,9 @@ async fn lead<'a>(
     // 1 read
     let asked = Asked::read(head)?;
     record.set_host(asked.host);
-    let worker = client.session().worker();
-    let vouched = worker.vouched(client.session().peer(), &head.fields);
+    let session = client.session();
+    let worker = session.worker();
+    let vouched = worker.vouched(session.peer(), &head.fields);
     if let Some(vouched) = &vouched {
         record.set_client(vouched.client);
         if let Some(id) = vouched.request_id {
@@ -65,17 +66,17 @@ async fn lead<'a>(
     }
 
     // 2 route
-    let route = worker
-        .route(asked.authority.host())
-        .ok_or_else(|| asked.unknown_host())?;
-
+    let route = worker.route(asked.authority.host());
+    session.works_for(route.as_deref().map(Route::bulkhead));
+    poll_fn(|cx| session.poll_turn(cx)).await;
+    let route = route.ok_or_else(|| asked.unknown_host())?;
     record.set_route(&route);
 
     // 3 admit
     let limits = &route.policy.limits;
     let from = vouched
         .as_ref()
-        .map_or(client.session().peer().ip, |vouched| vouched.client);
+        .map_or(session.peer().ip, |vouched| vouched.client);
     limits::accept(&route.policy, from, head)?;
     limits::pace(limits, route.bulkhead(), from, || {
         worker.age_at(record.started())

@@ -35,6 +35,7 @@ mod method;
 mod proxy_header;
 mod reload;
 mod request;
+mod rounds;
 pub mod route;
 mod session;
 mod shutdown;

@@ -6,10 +6,14 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     ops::Deref,
     rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use crate::{deadline::Deadline, proxy_header::Source, worker::Worker};
+use crate::{
+    bulkhead::Bulkhead, deadline::Deadline, proxy_header::Source, rounds::Standing, worker::Worker,
+};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -25,6 +29,7 @@ pub(crate) struct Session {
     header_read: Duration,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
+    standing: Standing,
 }
 
 /// Who is at the other end of the client's socket.
@@ -132,6 +137,7 @@ impl Session {
             header_read: limits.header_read,
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            standing: Standing::default(),
         }
     }
 
@@ -190,6 +196,25 @@ impl Session {
         if let Phase::Response(idle) = self.phase.get() {
             self.deadline.set(idle);
         }
+    }
+
+    /// Bytes of a body were read, on either side.
+    #[inline]
+    pub(crate) fn read(&self, bytes: usize) {
+        self.moved();
+        self.standing.moved(bytes);
+    }
+
+    /// What the connection does from now on is done for this tenant, or for none.
+    #[inline]
+    pub(crate) fn works_for(&self, tenant: Option<&Arc<Bulkhead>>) {
+        self.standing.works_for(tenant, self.worker.rounds());
+    }
+
+    /// Ready when it is its turn among all that wants to be done now: to begin a request, or to move a piece of a body.
+    #[inline]
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.standing.poll_turn(cx, self.worker.rounds())
     }
 
     pub(crate) fn end_request(&self) {

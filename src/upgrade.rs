@@ -14,7 +14,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    client::Client, http1::Buffer, stream::Stream, telemetry::record::Record, upstream::Connection,
+    client::Client, http1::Buffer, session::Session, stream::Stream, telemetry::record::Record,
+    upstream::Connection,
 };
 
 /// Read at once. One buffer serves all tunnels of a worker: a silent one holds none.
@@ -36,14 +37,12 @@ pub(crate) async fn run(
     session.begin_response(idle);
     let end = poll_fn(|cx| {
         let mut scratch = session.worker().scratch();
-        let up_end = up.poll(cx, &mut client.stream, &mut app.stream, &mut scratch)?;
-        let down_end = down.poll(cx, &mut app.stream, &mut client.stream, &mut scratch)?;
+        let (ours, theirs) = (&mut client.stream, &mut app.stream);
+        let up_end = up.poll(cx, &session, ours, theirs, &mut scratch)?;
+        let down_end = down.poll(cx, &session, theirs, ours, &mut scratch)?;
         let (sent, received) = (up.take_moved(), down.take_moved());
         session.count_bytes_in(sent);
         session.count_bytes_out(received);
-        if sent + received > 0 {
-            session.deadline().set(idle);
-        }
         if up_end.is_ready() && down_end.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -110,6 +109,7 @@ impl Pipe {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        session: &Session,
         from: &mut Stream,
         to: &mut Stream,
         scratch: &mut [u8],
@@ -135,8 +135,12 @@ impl Pipe {
                 State::Shut => return Poll::Ready(Ok(())),
             }
             if self.state == State::Open {
+                ready!(session.poll_turn(cx));
                 let mut buffer = ReadBuf::new(scratch);
                 ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
+                if !buffer.filled().is_empty() {
+                    session.read(buffer.filled().len());
+                }
                 self.pass(cx, buffer.filled(), to)?;
             }
         }

@@ -122,6 +122,10 @@ impl Download {
                 Decoded::Data(data) => self.begin_data(data, connection, client),
                 Decoded::Trailers(trailers) => self.end(client, Some(&trailers)),
                 Decoded::End => self.end(client, None),
+                Decoded::More if client.session().poll_turn(cx).is_pending() => {
+                    connection.wire.input.rest();
+                    return Ok(Poll::Pending);
+                }
                 Decoded::More => match connection.wire.poll_fill(cx, self.wanted()) {
                     Poll::Ready(Ok(0)) => {
                         self.closed = true;
@@ -131,7 +135,7 @@ impl Download {
                         };
                         ended.map_err(DownloadError::Invalid)?;
                     }
-                    Poll::Ready(Ok(_)) => client.session().moved(),
+                    Poll::Ready(Ok(read)) => client.session().read(read),
                     Poll::Ready(Err(error)) => return Err(DownloadError::Upstream(error)),
                     Poll::Pending => return Ok(Poll::Pending),
                 },

@@ -171,8 +171,12 @@ impl Upload {
                 }
                 Decoded::Trailers(trailers) => self.end(connection, Some(trailers)),
                 Decoded::End => self.end(connection, None),
+                Decoded::More if client.session().poll_turn(cx).is_pending() => {
+                    client.wire.input.rest();
+                    return Ok(Poll::Pending);
+                }
                 Decoded::More => match client.wire.poll_fill(cx, self.wanted()) {
-                    Poll::Ready(Ok(1..)) => client.session().moved(),
+                    Poll::Ready(Ok(read @ 1..)) => client.session().read(read),
                     Poll::Ready(Ok(0) | Err(_)) => return Err(UploadError::ClientGone),
                     Poll::Pending => return Ok(Poll::Pending),
                 },

@@ -24,6 +24,7 @@ use crate::{
     deadline::Deadlines,
     headers::{self, Vouched},
     http1::Fields,
+    rounds::Rounds,
     session::Peer,
     snapshot::{Route, Snapshot},
     spares::Spares,
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     deadlines: Rc<Deadlines>,
+    rounds: Rc<Rounds>,
     pool: RefCell<Pool>,
     log: RefCell<Batch>,
     random: RefCell<fastrand::Rng>,
@@ -117,6 +119,7 @@ impl Worker {
             log: RefCell::new(shared.access_log.batch()),
             shared,
             deadlines: Rc::default(),
+            rounds: Rc::default(),
             pool: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             spares: Spares::default(),
@@ -225,6 +228,10 @@ impl Worker {
 
     pub(crate) fn deadlines(&self) -> &Rc<Deadlines> {
         &self.deadlines
+    }
+
+    pub(crate) fn rounds(&self) -> &Rc<Rounds> {
+        &self.rounds
     }
 
     /// The endpoint that a request of `client` should go to, if it is not all the same.

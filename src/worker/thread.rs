@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
+    task::spawn_local,
     time::{self, Instant, MissedTickBehavior},
 };
 
@@ -18,6 +19,7 @@ use crate::{
     config::Address,
     deadline::TICK,
     listener::{Accepting, Waiting},
+    rounds,
     socket::BoundSocket,
 };
 
@@ -61,6 +63,7 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
             let mut runtime = runtime;
             match runtime
                 .enable_all()
+                .on_thread_park(rounds::passed)
                 .build_local(tokio::runtime::LocalOptions::default())
             {
                 Ok(runtime) => {
@@ -78,6 +81,7 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
 /// Serves until told to end; how many connections had to be aborted then.
 async fn run(index: usize, shared: Arc<Shared>, mut orders: mpsc::Receiver<Command>) -> usize {
     let worker = Rc::new(Worker::new(index, shared));
+    spawn_local(Rc::clone(worker.rounds()).run());
     let mut listeners: HashMap<Address, Vec<Accepting>> = HashMap::new();
     let began = Instant::now();
     let mut tick = time::interval(TICK);

@@ -22,6 +22,7 @@ mod commands;
 mod descriptors;
 mod errors;
 mod explain;
+mod fairness;
 mod families;
 mod forwarding;
 mod headers;

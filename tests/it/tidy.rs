@@ -103,7 +103,7 @@ const PURE: [&str; 9] = [
 ];
 
 /// The path of a request, from the socket to the record.
-const REQUEST_PATH: [&str; 22] = [
+const REQUEST_PATH: [&str; 24] = [
     "listener",
     "worker",
     "connection",
@@ -126,6 +126,8 @@ const REQUEST_PATH: [&str; 22] = [
     "http1",
     "error",
     "session",
+    "bulkhead",
+    "rounds",
 ];
 
 #[test]

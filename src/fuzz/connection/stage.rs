@@ -75,7 +75,8 @@ pub(super) struct Run {
     stage: &'static Stage,
     worker: Rc<Worker>,
     began: Instant,
-    ticking: AbortHandle,
+    /// What a worker does beside its connections.
+    beside: [AbortHandle; 2],
     tasks: JoinSet<()>,
     book: Rc<Book>,
 }
@@ -161,7 +162,10 @@ impl Stage {
         let worker = Rc::new(Worker::new(0, Arc::clone(&self.shared)));
         let (began, book) = (Instant::now(), Rc::new(Book::default()));
         let mut tasks = JoinSet::new();
-        let ticking = tasks.spawn_local(tick(Rc::clone(&worker), began));
+        let beside = [
+            tasks.spawn_local(tick(Rc::clone(&worker), began)),
+            tasks.spawn_local(Rc::clone(worker.rounds()).run()),
+        ];
         for (listener, tenant) in self.apps.iter().zip(TENANTS) {
             tasks.spawn_local(apps::serve(Rc::clone(listener), tenant, Rc::clone(&book)));
         }
@@ -169,14 +173,13 @@ impl Stage {
             stage: self,
             worker,
             began,
-            ticking,
+            beside,
             tasks,
             book,
         }
     }
 }
 
-/// What a worker does beside its connections.
 async fn tick(worker: Rc<Worker>, began: Instant) {
     let mut tick = time::interval(TICK);
     loop {
@@ -202,7 +205,7 @@ impl Run {
     pub(super) async fn end(mut self, client: Client) -> Outcome {
         let got = client.end().await;
         let lines = self.stage.log.lines(&self.worker, self.began);
-        self.ticking.abort();
+        self.beside.iter().for_each(AbortHandle::abort);
         sleep(QUIET).await;
         let Ok(worker) = Rc::try_unwrap(self.worker) else {
             panic!("something of a connection outlives it");

@@ -1,0 +1,106 @@
+//! Where the edge itself is what there is too little of, a tenant that asks for little gets it at once.
+
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::support::{
+    client::Client,
+    edge::{Edge, tenant},
+    upstream::Upstream,
+};
+
+const CONNECTIONS: usize = 100;
+const REQUESTS_EACH: usize = 200;
+
+/// An edge with one worker, so that all have to share it.
+fn on_one_core(config: String) -> Edge {
+    let start = move || {
+        let allowed = sched_getaffinity(None).unwrap();
+        let mut one = CpuSet::new();
+        one.set(
+            (0..CpuSet::MAX_CPU)
+                .find(|core| allowed.is_set(*core))
+                .unwrap(),
+        );
+        // Of this thread alone, and of what it starts.
+        sched_setaffinity(None, &one).unwrap();
+        Edge::start(&config)
+    };
+    thread::spawn(start).join().unwrap()
+}
+
+/// Sends request after request on each connection, waits for none, and takes what comes.
+struct Flood {
+    over: Arc<AtomicBool>,
+    answers: thread::JoinHandle<usize>,
+}
+
+impl Flood {
+    fn begin(edge: &Edge, host: &str) -> Self {
+        let requests = format!("HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(REQUESTS_EACH);
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| edge.client()).collect();
+        for client in &clients {
+            client.writer().write_all(requests.as_bytes()).unwrap();
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let answers = thread::spawn(move || {
+            let answers = clients.into_iter().map(answers).sum();
+            ends.store(true, Ordering::Release);
+            answers
+        });
+        Self { over, answers }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+/// How many heads come on a connection.
+fn answers(mut client: Client) -> usize {
+    (0..REQUESTS_EACH).map_while(|_| client.try_head()).count()
+}
+
+/// How many of potter's requests, one after the other, are answered before the last of the flood's.
+fn answered_during(flood: Flood, edge: &Edge) -> usize {
+    let mut potter = edge.client();
+    while !flood.is_over() {
+        potter.get("potter.polls.local", "/").expect(200, "potter");
+    }
+    assert_eq!(flood.answers.join().unwrap(), CONNECTIONS * REQUESTS_EACH);
+    edge.drain();
+    let lines = edge.access_log().all();
+    let is_potters = |line: &String| line.contains("\"tenant\":\"potter\"");
+    let last = lines.iter().rposition(|line| !is_potters(line)).unwrap();
+    lines[..last].iter().filter(|line| is_potters(line)).count()
+}
+
+#[test]
+fn a_flood_that_is_refused_costs_another_tenant_a_round_and_not_the_whole_queue() {
+    let (thor, potter) = (Upstream::saying("thor"), Upstream::saying("potter"));
+    let thor = tenant("thor", &thor) + "limits.rate = \"1/s burst 1\"\n";
+    let edge = on_one_core(format!("{thor}{}", tenant("potter", &potter)));
+    let flood = Flood::begin(&edge, "thor.polls.local");
+    let answered = answered_during(flood, &edge);
+    println!("thor: {answered}");
+    assert!(answered > 12, "{answered} of potter's were answered");
+}
+
+#[test]
+fn a_flood_of_unknown_hosts_costs_a_tenant_a_round_and_not_the_whole_queue() {
+    let potter = Upstream::saying("potter");
+    let edge = on_one_core(tenant("potter", &potter));
+    let flood = Flood::begin(&edge, "nobody.polls.local");
+    let answered = answered_during(flood, &edge);
+    println!("nobody: {answered}");
+    assert!(answered > 12, "{answered} of potter's were answered");
+}
