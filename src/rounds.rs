@@ -22,7 +22,7 @@ use tokio::{sync::Notify, task::yield_now};
 use crate::bulkhead::Bulkhead;
 
 /// What a round holds for those who wait, in units of a begun request or of [`PIECE_BYTES`].
-const ROUND_UNITS: u32 = 32;
+const ROUND_UNITS: u32 = 64;
 /// However many tenants wait, each gets this much in a round: or the looks at the sockets would cost more than the work.
 const SHARE_UNITS_MIN: u32 = 4;
 /// Of a body; it takes about as long to move as a small request takes.
@@ -68,17 +68,26 @@ struct Share {
     waits: Cell<bool>,
 }
 
-/// A connection that waits for its share's next round.
+/// Where a connection waits for its share's next round.
 #[derive(Debug)]
 struct Seat {
-    called: Cell<bool>,
+    state: Cell<Waits>,
     waker: RefCell<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    No,
+    Yes,
+    /// No longer: it is its turn.
+    Called,
 }
 
 /// A connection's part in the rounds: whose share its work is taken from.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     share: RefCell<Option<Rc<Share>>>,
+    /// Kept for the next time.
     seat: RefCell<Option<Rc<Seat>>>,
 }
 
@@ -145,17 +154,12 @@ impl Rounds {
         Rc::clone(share)
     }
 
-    fn seat(&self, share: &Rc<Share>, waker: &Waker) -> Rc<Seat> {
-        let seat = Rc::new(Seat {
-            called: Cell::new(false),
-            waker: RefCell::new(waker.clone()),
-        });
-        share.queue.borrow_mut().push_back(Rc::clone(&seat));
+    fn wait(&self, share: &Rc<Share>, seat: Rc<Seat>) {
+        share.queue.borrow_mut().push_back(seat);
         if !share.waits.replace(true) {
             self.waiting.borrow_mut().push_back(Rc::clone(share));
             self.awaited.notify_one();
         }
-        seat
     }
 }
 
@@ -191,7 +195,7 @@ impl Share {
             // Whose connection has gone meanwhile needs no turn.
             if Rc::strong_count(&seat) > 1 {
                 self.spend(1);
-                seat.called.set(true);
+                seat.state.set(Waits::Called);
                 seat.waker.borrow().wake_by_ref();
             }
         }
@@ -216,22 +220,39 @@ impl Standing {
         let Some(share) = &*share else {
             return Poll::Ready(());
         };
-        let mut waits = self.seat.borrow_mut();
-        if let Some(seat) = &*waits {
-            if !seat.called.get() {
-                seat.waker.borrow_mut().clone_from(cx.waker());
-                return Poll::Pending;
+        if let Some(seat) = &*self.seat.borrow() {
+            match seat.state.get() {
+                Waits::No => {}
+                Waits::Yes => {
+                    seat.waker.borrow_mut().clone_from(cx.waker());
+                    return Poll::Pending;
+                }
+                Waits::Called => {
+                    seat.state.set(Waits::No);
+                    return Poll::Ready(());
+                }
             }
-            *waits = None;
-            return Poll::Ready(());
         }
         let units = rounds.share_units.get();
         if share.spent(units) < units && !share.waits.get() {
             share.spend(1);
             return Poll::Ready(());
         }
-        *waits = Some(rounds.seat(share, cx.waker()));
+        rounds.wait(share, self.take_seat(cx.waker()));
         Poll::Pending
+    }
+
+    fn take_seat(&self, waker: &Waker) -> Rc<Seat> {
+        let mut seat = self.seat.borrow_mut();
+        let seat = seat.get_or_insert_with(|| {
+            Rc::new(Seat {
+                state: Cell::new(Waits::No),
+                waker: RefCell::new(waker.clone()),
+            })
+        });
+        seat.state.set(Waits::Yes);
+        seat.waker.borrow_mut().clone_from(waker);
+        Rc::clone(seat)
     }
 
     /// Bytes were moved.
