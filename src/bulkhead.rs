@@ -1,5 +1,6 @@
 //! What keeps one tenant apart from the others inside the edge: how many requests it has in flight and waiting, how many
-//! connections to its apps, and how often it has been asked.
+//! connections to its apps, how often it has been asked, and what
+//! that adds up to.
 //!
 //! It belongs to a tenant's name and not to a route: a reload changes the route, and what is in flight is counted on. What
 //! is too much is said by the limits of the route at hand.
@@ -19,6 +20,7 @@ use crate::{
         gate::{Full, Gate, Waiting},
         rate::{Paced, PacedClients, Rate},
     },
+    telemetry::counters::{Sums, Traffic},
 };
 
 /// Shared by all workers.
@@ -37,6 +39,7 @@ struct Counts {
     connections: Gate,
     paced: Paced,
     clients: PacedClients,
+    traffic: Traffic,
 }
 
 impl Bulkhead {
@@ -126,6 +129,16 @@ impl Bulkhead {
     /// To the tenant's apps, idle ones too.
     pub(crate) fn connections(&self) -> usize {
         self.known(|counts| counts.connections.inside())
+    }
+
+    /// What its requests add up to, to be counted on.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.counts().traffic
+    }
+
+    /// The same, if anything was counted.
+    pub(crate) fn sums(&self) -> Option<Sums> {
+        self.counts.get()?.traffic.sums()
     }
 
     fn known(&self, count: impl FnOnce(&Counts) -> usize) -> usize {

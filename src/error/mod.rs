@@ -135,6 +135,40 @@ pub(crate) enum Fault {
 /// Why, in the words of whatever failed.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
+/// Every [`ProxyError::label`].
+pub(crate) const LABELS: [&str; 30] = [
+    "bad_host",
+    "bad_request",
+    "method_not_allowed",
+    "unknown_host",
+    "version_not_supported",
+    "target_too_long",
+    "headers_too_large",
+    "too_many_headers",
+    "header_timeout",
+    "body_timeout",
+    "bad_proxy_header",
+    "body_too_large",
+    "too_many_connections",
+    "forbidden",
+    "rate_limited",
+    "client_rate_limited",
+    "queue_full",
+    "queue_timeout",
+    "connections_busy",
+    "exhausted",
+    "upstream_unresolved",
+    "upstream_away",
+    "upstream_unreachable",
+    "connect_timeout",
+    "response_timeout",
+    "upstream_closed",
+    "upstream_invalid",
+    "idle_timeout",
+    "client_gone",
+    "aborted",
+];
+
 impl ProxyError {
     /// Why a request's head can't be read, or must not be.
     pub(crate) fn of_head(bad: BadHead, bytes_max: usize) -> Self {
@@ -463,6 +497,13 @@ pub(super) mod tests {
             assert_eq!(error.status().as_u16(), status, "{error:?}");
             assert_eq!(error.label(), label, "{error:?}");
             assert_eq!(error.fault(), fault, "{error:?}");
+            assert!(LABELS.contains(&label), "{label}");
+        }
+        for label in LABELS {
+            assert!(
+                all().iter().any(|(_, _, known, _)| *known == label),
+                "{label}"
+            );
         }
     }
 

@@ -4,6 +4,7 @@
 //! events are few.
 
 pub(crate) mod access_log;
+pub(crate) mod counters;
 pub(crate) mod record;
 pub(crate) mod request_id;
 

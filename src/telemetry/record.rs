@@ -224,8 +224,9 @@ pub(crate) fn turned_away(
     error: &ProxyError,
 ) {
     tracing::debug!(client = %peer.ip, request_id = request_id.as_str(), %error, "turned away");
-    worker.log(|log| {
-        log.push(&Line {
+    worker.over(
+        None,
+        &Line {
             tenant: None,
             host: None,
             method: None,
@@ -242,8 +243,8 @@ pub(crate) fn turned_away(
             client: &peer.text,
             request_id: Some(request_id.as_bytes()),
             error: Some(error.label()),
-        });
-    });
+        },
+    );
 }
 
 impl Drop for Record<'_> {
@@ -262,25 +263,24 @@ impl Drop for Record<'_> {
         }
         let (bytes_in, bytes_out) = self.session.bytes();
         self.session.end_request();
-        self.session.worker().log(|log| {
-            log.push(&Line {
-                tenant: self.route.as_ref().map(|route| &**route.tenant()),
-                host: self.host,
-                method: Some(self.head.method.as_str()),
-                path: Some(request::path(&self.head.method, self.head.target())),
-                status: self.status,
-                bytes_in,
-                bytes_out,
-                duration: self.started.elapsed(),
-                upstream: self.answered_after,
-                endpoint: self.endpoint.as_deref(),
-                attempts: self.attempts,
-                held: self.held,
-                queued: self.queued,
-                client: self.client(),
-                request_id: Some(self.request_id.as_bytes()),
-                error: self.error,
-            });
-        });
+        let line = Line {
+            tenant: self.route.as_ref().map(|route| &**route.tenant()),
+            host: self.host,
+            method: Some(self.head.method.as_str()),
+            path: Some(request::path(&self.head.method, self.head.target())),
+            status: self.status,
+            bytes_in,
+            bytes_out,
+            duration: self.started.elapsed(),
+            upstream: self.answered_after,
+            endpoint: self.endpoint.as_deref(),
+            attempts: self.attempts,
+            held: self.held,
+            queued: self.queued,
+            client: self.client(),
+            request_id: Some(self.request_id.as_bytes()),
+            error: self.error,
+        };
+        self.session.worker().over(self.route.as_deref(), &line);
     }
 }

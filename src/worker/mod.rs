@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,7 +29,8 @@ use crate::{
     snapshot::{Route, Snapshot},
     spares::Spares,
     telemetry::{
-        access_log::{AccessLog, Batch},
+        access_log::{AccessLog, Batch, Line},
+        counters::Traffic,
         request_id::RequestId,
     },
     upgrade::SCRATCH_BYTES,
@@ -56,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) access_log: AccessLog,
     /// Client connections of all workers.
     pub(crate) connections: AtomicUsize,
+    /// All that there were.
+    pub(crate) accepted: AtomicU64,
+    /// Of requests that led to no tenant.
+    pub(crate) unrouted: Traffic,
     /// When the edge began: from where the rates of requests are counted.
     pub(crate) began: Instant,
     /// Has each worker close idle connections that are waited for.
@@ -76,6 +81,8 @@ impl Shared {
             control: runtime::Handle::current(),
             access_log,
             connections: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            unrouted: Traffic::default(),
             began: Instant::now(),
             make_room: (0..workers).map(|_| Notify::new()).collect(),
         }
@@ -159,6 +166,7 @@ impl Worker {
     pub(crate) fn place(self: &Rc<Self>) -> Option<Place> {
         let most = self.read(|snapshot| snapshot.limits.connections);
         let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        self.shared.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.set(self.connections.get() + 1);
         let place = Place(Rc::clone(self));
         (before < most).then_some(place)
@@ -280,10 +288,14 @@ impl Worker {
         moment.duration_since(self.shared.began)
     }
 
-    /// Lets `write` add to the access log, if there is one.
-    pub(crate) fn log(&self, write: impl FnOnce(&mut Batch)) {
+    /// A request is over, and its line is known: it is counted, and the access log gets it, if there is one.
+    pub(crate) fn over(&self, route: Option<&Route>, line: &Line<'_>) {
+        let shared = &self.shared;
+        let traffic = route.map_or(&shared.unrouted, |route| route.bulkhead().traffic());
+        let workers = shared.make_room.len();
+        traffic.count(self.index, workers, || shared.began.elapsed(), line);
         if self.read(|snapshot| snapshot.access_log) {
-            write(&mut self.log.borrow_mut());
+            self.log.borrow_mut().push(line);
         }
     }
 
