@@ -68,7 +68,7 @@ def rows(browser: Browser, stage: Stage) -> None:
         equal(text(page, "#above .shown"), f"1–100 of {TENANTS:,}")
         page.until("the edge is ready", "document.querySelector('#ready').textContent === 'ready'")
         totals = page.evaluate("document.querySelector('#totals').innerText")
-        for term in ("Tenants", "Requests/s", "Errors/s", "In flight", "Queued", "Connections", "Unrouted/s", "Log lines dropped"):
+        for term in ("Tenants", "Requests/s", "Errors/s", "In flight", "Queued", "Connections", "Unrouted/s", "Log dropped"):
             if term not in totals:
                 raise Failed(f"no {term} in {totals!r}")
         bar = text(page, "#bar")
@@ -388,7 +388,7 @@ def pictures(browser: Browser, stage: Stage) -> str:
         ("light", False, (1440, 900), ""),
         ("dark", True, (1440, 900), ""),
         ("narrow", False, (820, 900), ""),
-        ("phone", False, PHONE, ""),
+        ("phone", False, PHONE, "sort=errors_per_second"),
         ("phone-dark", True, PHONE, ""),
     ):
         with shown(browser, stage, where, dark=dark, size=size) as page:
