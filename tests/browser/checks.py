@@ -526,7 +526,7 @@ def silent() -> str:
 
 
 def heard() -> str:
-    return "document.querySelector('#heard').textContent.startsWith('live')"
+    return "document.querySelector('#heard')?.textContent.startsWith('live')"
 
 
 def text(page: Page, selector: str) -> str:
