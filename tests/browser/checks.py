@@ -133,6 +133,14 @@ def sort(browser: Browser, stage: Stage) -> None:
                 sorted_by(page, column, order, {"state": "state", "tenant": "name"}[column])
 
 
+@check("who changes their mind sees the last, and nobody waits for the others")
+def last_of_many(browser: Browser, stage: Stage) -> None:
+    with shown(browser, stage) as page:
+        page.evaluate("for (const button of document.querySelectorAll('th button')) button.click()")
+        sorted_by(page, "queued", "descending", "queued")
+        equal(page.most_on_their_way, 1, "requests at one time")
+
+
 @check("the keyboard sorts and opens a row")
 def keyboard(browser: Browser, stage: Stage) -> None:
     with shown(browser, stage) as page:
@@ -298,15 +306,17 @@ def halted(browser: Browser, stage: Stage) -> None:
 @check("nobody is asked for a page that isn't seen")
 def hidden(browser: Browser, stage: Stage) -> None:
     with shown(browser, stage) as page:
-        see(page, False)
-        page.until("nothing is on its way", "asking === null")
-        before = len(page.requests)
-        # Nothing happens, and for that no one can wait until it does: as long as three answers take.
-        time.sleep(3)
-        page.evaluate("0")
-        equal(len(page.requests), before, "requests")
-        see(page, True)
-        page.until("it asks again", f"performance.getEntriesByType('resource').length >= {before}")
+        # While it waits for its next turn, and while it waits for an answer.
+        for moment in ("!asking", "ask() && asking"):
+            page.until("the moment has come", f"{moment} && ({see(False)})")
+            page.until("nothing is on its way", "!asking")
+            before = len(page.requests)
+            # That nothing happens can't be waited for: as long as two turns take.
+            time.sleep(2.2)
+            page.evaluate("0")
+            equal(len(page.requests), before, "requests")
+            page.evaluate(see(True))
+            page.until("it asks again", f"performance.getEntriesByType('resource').length >= {before}")
 
 
 @check("a phone's width is enough, and a tap opens a row")
@@ -438,9 +448,10 @@ def edited(edit: str) -> str:
         }};"""
 
 
-def see(page: Page, seen: bool) -> None:
-    page.evaluate(f"""Object.defineProperty(document, "hidden", {{ value: {json.dumps(not seen)}, configurable: true }});
-        document.dispatchEvent(new Event("visibilitychange"))""")
+def see(seen: bool) -> str:
+    """Has the tab be in front, or behind another."""
+    return f"""Object.defineProperty(document, "hidden", {{ value: {json.dumps(not seen)}, configurable: true }})
+        && document.dispatchEvent(new Event("visibilitychange"))"""
 
 
 def replace_search(page: Page, wanted: str) -> None:
@@ -468,7 +479,7 @@ def focus(page: Page, where: str) -> None:
 def sorted_by(page: Page, column: str, order: str, kind: str) -> None:
     """It says so, and it is so."""
     page.until(f"it is sorted by {column}, {order}", f"""document.querySelector('[data-sort={column}]').parentNode.ariaSort === '{order}'
-        && document.querySelectorAll('th[aria-sort]').length === 1 && asking === null""")
+        && document.querySelectorAll('th[aria-sort]').length === 1 && !asking""")
     seen = page.until("there are rows", f"[...document.querySelectorAll('tr.row .{kind}')].map((cell) => cell.{'firstChild.firstChild.textContent' if kind == 'name' else 'firstChild.textContent'})")
     values = [value(one, kind) for one in seen]
     wanted = sorted(values, reverse=order == "descending")
