@@ -110,15 +110,14 @@ impl Edge {
         };
         let status = Arc::new(Status::default());
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(&config)));
-        let told = Told::new(Arc::clone(&status), Arc::clone(&snapshot));
-        let admin = RunningAdmin::start(&config.admin, sockets.admin, &told)?;
-
         let format = Format::of(config.log.format, &io::stdout());
         let resolver = Resolver::start(&config.nameservers)
             .map_err(|error| EdgeError::Resolver(error.into()))?;
         let access_log =
             AccessLog::start(format, Box::new(io::stdout())).map_err(EdgeError::System)?;
         let shared = Arc::new(Shared::new(count, snapshot, resolver, access_log));
+        let told = Told::new(Arc::clone(&status), Arc::clone(&shared));
+        let admin = RunningAdmin::start(&config.admin, sockets.admin, &told)?;
         let workers = (0..count).map(|index| thread::start(index, Arc::clone(&shared)));
         let workers = workers
             .collect::<io::Result<_>>()

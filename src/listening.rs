@@ -1,9 +1,9 @@
 //! What the edge listens on, as its control thread knows it: each address with copies of its sockets, to be handed over
 //! to a successor, and the admin listener. It accepts nobody.
 
-use std::{collections::HashSet, io, time::Duration};
+use std::{collections::HashSet, io, thread, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinHandle, time};
+use tokio::{sync::oneshot, time};
 
 use crate::{
     admin::{Admin, Told},
@@ -17,6 +17,8 @@ use crate::{
 /// How long an address that is in use may turn out to be that of an edge that can be replaced.
 const APPEARS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
+/// Of the admin listener's threads: a tenth of the time of those that serve, where both want it.
+const NICE: i32 = 10;
 
 /// An address as it was asked for and as it was bound: they differ in the port if that was 0.
 #[derive(Debug)]
@@ -38,9 +40,11 @@ pub(crate) struct Leftover {
 #[derive(Debug)]
 pub(crate) struct RunningAdmin {
     listening: Listening,
-    task: JoinHandle<()>,
     /// Dropped, it accepts nobody any more, and finishes with those who are there.
     accepting: oneshot::Sender<()>,
+    /// Told, it ends.
+    ending: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Listening {
@@ -91,16 +95,39 @@ impl Leftover {
 }
 
 impl RunningAdmin {
+    /// On a thread of its own, which goes after all others: whoever asks much of it takes nothing from requests.
     pub(crate) fn start(wanted: &Address, bound: Bound, told: &Told) -> Result<Self, EdgeError> {
         let listening = Listening::new(wanted.clone(), &bound)?;
-        let admin = Admin::on(bound).map_err(EdgeError::System)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(EdgeError::System)?;
+        let admin = {
+            let _inside = runtime.enter();
+            Admin::on(bound).map_err(EdgeError::System)?
+        };
         tracing::info!(address = %listening.bound, "admin listening");
         let (accepting, stopped) = oneshot::channel();
-        let task = tokio::spawn(admin.serve(told.clone(), stopped));
+        let (ending, ended) = oneshot::channel();
+        let told = told.clone();
+        let serve = move || {
+            // Of this thread alone, and of those that it starts; it fails nowhere.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            runtime.block_on(async {
+                tokio::select! {
+                    () = admin.serve(told, stopped) => {}
+                    Ok(()) = ended => {}
+                }
+            });
+            // Whoever is being told something long is told no more.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("admin".into()).spawn(serve);
         Ok(Self {
             listening,
-            task,
             accepting,
+            ending,
+            thread: thread.map_err(EdgeError::System)?,
         })
     }
 
@@ -110,7 +137,9 @@ impl RunningAdmin {
 
     /// Closes its socket and its connections.
     pub(crate) fn end(self) {
-        self.task.abort();
+        let _ = self.ending.send(());
+        // It ends at once: nothing that it does takes longer than a listing's piece.
+        let _ = self.thread.join();
         self.listening.close().clean_up();
     }
 

@@ -1,8 +1,11 @@
-//! The admin listener: health, readiness and the state of the upstreams, for those who run the edge.
+//! The admin listener: health, readiness, metrics, the state of tenants and upstreams, for those who run the edge.
 //!
 //! It has an address of its own and is never reached from a public listener. It shares no thread, no
 //! lock and no bound with tenants' requests, and it is bounded itself: connections, head, time.
 
+pub(crate) mod live;
+mod metrics;
+mod rates;
 pub(crate) mod routes;
 pub(crate) mod status;
 
@@ -15,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
@@ -27,19 +29,22 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
     time,
 };
 use tower::{BoxError, ServiceBuilder, service_fn, util::BoxCloneSyncService};
 
 use self::{
+    live::{Live, View},
+    metrics::Exposition,
+    rates::Looks,
     routes::{LISTINGS_MAX, Listing, Routes},
     status::Status,
 };
 use crate::{
-    snapshot::Snapshot,
     socket::{Bound, Listener},
+    worker::Shared,
 };
 
 /// Those who ask are a health check, a load balancer, a scraper and a person or two.
@@ -55,7 +60,8 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What exists, in the order in which it is listed.
-const PAGES: [(&str, &str); 3] = [
+const PAGES: [(&str, &str); 6] = [
+    ("/", "the tenants as they fare now, for people"),
     ("/healthz", "200 while the process lives"),
     (
         "/readyz",
@@ -65,7 +71,14 @@ const PAGES: [(&str, &str); 3] = [
         "/routes",
         "each route with the addresses and the health of its upstreams; ?tenant=NAME for one",
     ),
+    ("/live", "what the page for people shows, as JSON"),
+    ("/metrics", "for Prometheus"),
 ];
+
+/// The page for people. It asks `/live`, and nobody else.
+const PAGE: &str = include_str!("page.html");
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 type Answer = Response<Page>;
 type Service = BoxCloneSyncService<Request<Incoming>, Answer, io::Error>;
@@ -74,16 +87,18 @@ type Service = BoxCloneSyncService<Request<Incoming>, Answer, io::Error>;
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     status: Arc<Status>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    shared: Arc<Shared>,
     listings: Arc<Semaphore>,
+    looks: Arc<Looks>,
 }
 
 impl Told {
-    pub(crate) fn new(status: Arc<Status>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+    pub(crate) fn new(status: Arc<Status>, shared: Arc<Shared>) -> Self {
         Self {
             status,
-            snapshot,
+            shared,
             listings: Arc::new(Semaphore::new(LISTINGS_MAX)),
+            looks: Arc::default(),
         }
     }
 }
@@ -162,10 +177,13 @@ async fn converse(socket: impl AsyncRead + AsyncWrite + Unpin, service: Service)
 }
 
 fn answer(method: &Method, path: &str, query: Option<&str>, told: &Told) -> Answer {
-    let page: fn(Option<&str>, &Told) -> Answer = match path {
+    let answer: fn(Option<&str>, &Told) -> Answer = match path {
+        "/" => |_, _| page(),
         "/healthz" => |_, _| text(StatusCode::OK, "ok\n"),
         "/readyz" => |_, told| ready(&told.status),
         "/routes" => list,
+        "/live" => live,
+        "/metrics" => |_, told| metrics(told),
         _ => return text(StatusCode::NOT_FOUND, format!("no such page\n\n{Pages}")),
     };
     if *method != Method::GET && *method != Method::HEAD {
@@ -174,7 +192,7 @@ fn answer(method: &Method, path: &str, query: Option<&str>, told: &Told) -> Answ
         refusal.headers_mut().insert(header::ALLOW, allow);
         return refusal;
     }
-    page(query, told)
+    answer(query, told)
 }
 
 fn ready(status: &Status) -> Answer {
@@ -187,29 +205,62 @@ fn ready(status: &Status) -> Answer {
     json(code, &readiness)
 }
 
+fn page() -> Answer {
+    let mut answer = respond(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        Page::whole(PAGE),
+    );
+    let headers = answer.headers_mut();
+    let policy = HeaderValue::from_static(PAGE_POLICY);
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    answer
+}
+
+fn live(query: Option<&str>, told: &Told) -> Answer {
+    match View::of(query) {
+        Ok(view) => json(StatusCode::OK, &Live::of(&view, told)),
+        Err(bad) => text(StatusCode::BAD_REQUEST, bad.to_string()),
+    }
+}
+
+fn metrics(told: &Told) -> Answer {
+    long(told, metrics::CONTENT_TYPE, |permit| {
+        Page::Exposition(Exposition::begin(told, permit))
+    })
+}
+
 fn list(query: Option<&str>, told: &Told) -> Answer {
-    let snapshot = told.snapshot.load();
+    let snapshot = told.shared.snapshot.load();
     let Some(query) = query else {
-        return match Arc::clone(&told.listings).try_acquire_owned() {
-            Ok(permit) => {
-                let listing = Listing::new(&snapshot, permit);
-                respond(StatusCode::OK, "application/json", Page::Listing(listing))
-            }
-            Err(_) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "enough others are being told\n",
-            ),
-        };
+        return long(told, "application/json", |permit| {
+            Page::Listing(Listing::new(&snapshot, permit))
+        });
     };
-    // Names of tenants are written as they are in a query.
-    match query.strip_prefix("tenant=") {
-        Some(tenant) => match Routes::of(&snapshot, tenant) {
+    let mut asked = form_urlencoded::parse(query.as_bytes());
+    match (asked.next(), asked.next()) {
+        (Some((key, tenant)), None) if key == "tenant" => match Routes::of(&snapshot, &tenant) {
             Some(routes) => json(StatusCode::OK, &routes),
             None => text(StatusCode::NOT_FOUND, "no such tenant\n"),
         },
-        None => text(
+        _ => text(
             StatusCode::BAD_REQUEST,
             "write /routes or /routes?tenant=NAME\n",
+        ),
+    }
+}
+
+/// What is written for as long as its reader takes.
+fn long(
+    told: &Told,
+    content_type: &'static str,
+    page: impl FnOnce(OwnedSemaphorePermit) -> Page,
+) -> Answer {
+    match Arc::clone(&told.listings).try_acquire_owned() {
+        Ok(permit) => respond(StatusCode::OK, content_type, page(permit)),
+        Err(_) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "enough others are being told\n",
         ),
     }
 }
@@ -238,6 +289,7 @@ fn respond(status: StatusCode, content_type: &'static str, page: Page) -> Answer
 enum Page {
     Whole(Full<Bytes>),
     Listing(Listing),
+    Exposition(Exposition),
 }
 
 impl Page {
@@ -257,6 +309,7 @@ impl Body for Page {
         match self.get_mut() {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
             Self::Listing(listing) => Pin::new(listing).poll_frame(cx),
+            Self::Exposition(exposition) => Pin::new(exposition).poll_frame(cx),
         }
     }
 
@@ -264,6 +317,7 @@ impl Body for Page {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Listing(listing) => listing.is_end_stream(),
+            Self::Exposition(exposition) => exposition.is_end_stream(),
         }
     }
 
@@ -271,6 +325,7 @@ impl Body for Page {
         match self {
             Self::Whole(whole) => whole.size_hint(),
             Self::Listing(listing) => listing.size_hint(),
+            Self::Exposition(exposition) => exposition.size_hint(),
         }
     }
 }
@@ -315,7 +370,7 @@ mod tests {
             check(&told, method, path, code, body).await;
         }
         let listing = format!("no such page\n\n{Pages}");
-        for path in ["/", "/nowhere", "/healthz/"] {
+        for path in ["/nowhere", "/healthz/"] {
             check(&told, "GET", path, 404, &listing).await;
             check(&told, "POST", path, 404, &listing).await;
         }
@@ -456,8 +511,7 @@ mod tests {
 
     fn told() -> Told {
         let config = crate::config::of_text("").unwrap();
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(&config)));
-        Told::new(Arc::default(), snapshot)
+        Told::new(Arc::default(), Arc::new(Shared::of(&config)))
     }
 
     #[tokio::test]

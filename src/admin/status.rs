@@ -3,11 +3,18 @@
 //! Written by whoever loads configurations and shuts down; read by the admin listener alone. No
 //! request of a tenant ever reads it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
-/// Shared between the control thread's tasks. The lock is held for a copy and never across a wait.
+/// Shared between the control thread and the admin listener's. The lock is held for a copy and never across a wait.
 #[derive(Debug, Default)]
-pub(crate) struct Status(Mutex<Readiness>);
+pub(crate) struct Status {
+    readiness: Mutex<Readiness>,
+    reloads: AtomicU64,
+    failed_reloads: AtomicU64,
+}
 
 /// What `/readyz` answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -24,7 +31,11 @@ pub(crate) struct Readiness {
 impl Status {
     /// A configuration is served now, and it is what the files say.
     pub(crate) fn serving(&self, generation: u64, routes: usize) {
-        *self.lock() = Readiness {
+        let mut readiness = self.lock();
+        if readiness.ready {
+            self.reloads.fetch_add(1, Relaxed);
+        }
+        *readiness = Readiness {
             ready: true,
             generation,
             routes,
@@ -34,6 +45,7 @@ impl Status {
 
     /// What was served is served on; the files hold something that can't be.
     pub(crate) fn reload_failed(&self, why: String) {
+        self.failed_reloads.fetch_add(1, Relaxed);
         self.lock().last_reload_error = Some(why);
     }
 
@@ -51,8 +63,16 @@ impl Status {
         self.lock().clone()
     }
 
+    /// How many configurations were taken up after the first, and how many could not be.
+    pub(crate) fn reloads(&self) -> (u64, u64) {
+        let failed = self.failed_reloads.load(Relaxed);
+        (self.reloads.load(Relaxed), failed)
+    }
+
     /// No code under this lock can panic, so a poisoned status is still a whole one.
     fn lock(&self) -> MutexGuard<'_, Readiness> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.readiness
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

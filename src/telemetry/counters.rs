@@ -75,6 +75,7 @@ struct Counters {
     held: Count,
     queued: Count,
     retries: Count,
+    errors: Count,
     /// Of most tenants nothing fails.
     failures: OnceLock<Box<Failures>>,
 }
@@ -82,6 +83,7 @@ struct Counters {
 #[derive(Debug)]
 struct Failures {
     by_label: [Count; LABELS.len()],
+    /// See [`LastFailure`].
     last: AtomicU64,
 }
 
@@ -97,10 +99,13 @@ pub(crate) struct Sums {
     pub(crate) held: u64,
     pub(crate) queued: u64,
     pub(crate) retries: u64,
+    /// Requests that failed otherwise than by their client's fault, and those that the app answered with 5xx.
+    pub(crate) errors: u64,
     pub(crate) by_label: [u64; LABELS.len()],
     pub(crate) last_failure: Option<LastFailure>,
 }
 
+/// The last that was not the client's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LastFailure {
     /// How old the edge was.
@@ -148,6 +153,7 @@ impl Default for Counters {
             held: Count::default(),
             queued: Count::default(),
             retries: Count::default(),
+            errors: Count::default(),
             failures: OnceLock::new(),
         }
     }
@@ -171,10 +177,20 @@ impl Counters {
         self.held.add(line.held.is_some().into());
         self.queued.add(line.queued.is_some().into());
         self.retries.add(line.attempts.saturating_sub(1).into());
-        if let Some(label) = line.error {
+        let mut failed = line.status >= 500;
+        if let Some(label) = line.error
+            && let Some(index) = LABELS.iter().position(|(known, _)| *known == label)
+        {
             let failures = self.failures.get_or_init(Box::default);
-            failures.count(age(), line.status, label);
+            failures.by_label[index].add(1);
+            let (_, by_client) = LABELS[index];
+            if !by_client {
+                failed = true;
+                let packed = pack(age(), line.status, index);
+                failures.last.store(packed, Relaxed);
+            }
         }
+        self.errors.add(failed.into());
     }
 
     fn add_to(&self, sums: &mut Sums) {
@@ -192,6 +208,7 @@ impl Counters {
         sums.held += self.held.get();
         sums.queued += self.queued.get();
         sums.retries += self.retries.get();
+        sums.errors += self.errors.get();
         if let Some(failures) = self.failures.get() {
             add(&mut sums.by_label, &failures.by_label);
             let last = LastFailure::unpack(failures.last.load(Relaxed));
@@ -209,15 +226,6 @@ impl Default for Failures {
     }
 }
 
-impl Failures {
-    fn count(&self, at: Duration, status: u16, label: &'static str) {
-        if let Some(index) = LABELS.iter().position(|known| *known == label) {
-            self.by_label[index].add(1);
-            self.last.store(pack(at, status, index), Relaxed);
-        }
-    }
-}
-
 /// When, which status and which label, in one number, which is written and read at once.
 fn pack(at: Duration, status: u16, label: usize) -> u64 {
     let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
@@ -229,7 +237,7 @@ impl LastFailure {
         (packed > 0).then(|| Self {
             at: Duration::from_millis(packed >> 24),
             status: u16::try_from(packed >> 8 & 0xffff).unwrap_or_default(),
-            label: LABELS[(packed & 0xff) as usize],
+            label: LABELS[(packed & 0xff) as usize].0,
         })
     }
 }
@@ -246,6 +254,7 @@ impl Default for Sums {
             held: 0,
             queued: 0,
             retries: 0,
+            errors: 0,
             by_label: [0; LABELS.len()],
             last_failure: None,
         }
@@ -255,11 +264,6 @@ impl Default for Sums {
 impl Sums {
     pub(crate) fn requests(&self) -> u64 {
         self.by_class.iter().sum()
-    }
-
-    /// Those that went wrong, whoever was to blame.
-    pub(crate) fn errors(&self) -> u64 {
-        self.by_label.iter().sum()
     }
 }
 
@@ -328,11 +332,12 @@ mod tests {
         let age = |secs| move || Duration::from_secs(secs);
         traffic.count(0, 3, age(1), &line(200, 1, None));
         traffic.count(2, 3, age(9), &line(503, 1, Some("queue_full")));
-        traffic.count(0, 3, age(8), &line(404, 2, Some("bad_request")));
+        traffic.count(0, 3, age(10), &line(404, 2, Some("bad_request")));
         traffic.count(0, 3, age(8), &line(101, 99_000, None));
         let sums = traffic.sums().unwrap();
         assert_eq!(sums.by_class, [1, 1, 0, 1, 1]);
-        assert_eq!((sums.requests(), sums.errors()), (4, 2));
+        assert_eq!((sums.requests(), sums.errors), (4, 1));
+        assert_eq!(sums.by_label.iter().sum::<u64>(), 2);
         assert_eq!((sums.bytes_in, sums.bytes_out), (12, 20));
         assert_eq!((sums.duration_us, sums.upstream_us), (4_000, 2_800));
         assert_eq!((sums.retries, sums.held, sums.queued), (4, 0, 4));

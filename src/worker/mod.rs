@@ -56,15 +56,15 @@ pub(crate) struct Shared {
     pub(crate) control: runtime::Handle,
     pub(crate) access_log: AccessLog,
     /// Client connections of all workers.
-    pub(crate) connections: AtomicUsize,
+    connections: AtomicUsize,
     /// All that there were.
-    pub(crate) accepted: AtomicU64,
+    accepted: AtomicU64,
     /// Of requests that led to no tenant.
     pub(crate) unrouted: Traffic,
     /// When the edge began: from where the rates of requests are counted.
     pub(crate) began: Instant,
     /// Has each worker close idle connections that are waited for.
-    pub(crate) make_room: Box<[Notify]>,
+    make_room: Box<[Notify]>,
 }
 
 impl Shared {
@@ -86,6 +86,30 @@ impl Shared {
             began: Instant::now(),
             make_room: (0..workers).map(|_| Notify::new()).collect(),
         }
+    }
+
+    /// Of an edge that serves nobody.
+    #[cfg(test)]
+    pub(crate) fn of(config: &crate::config::Config) -> Self {
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(config)));
+        let resolver = Resolver::start(&[([127, 0, 0, 1], 53).into()]).unwrap();
+        let log =
+            AccessLog::start(crate::telemetry::Format::Json, Box::new(std::io::sink())).unwrap();
+        Self::new(1, snapshot, resolver, log)
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.make_room.len()
+    }
+
+    /// Of clients, now.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Of clients, ever.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 
@@ -292,8 +316,12 @@ impl Worker {
     pub(crate) fn over(&self, route: Option<&Route>, line: &Line<'_>) {
         let shared = &self.shared;
         let traffic = route.map_or(&shared.unrouted, |route| route.bulkhead().traffic());
-        let workers = shared.make_room.len();
-        traffic.count(self.index, workers, || shared.began.elapsed(), line);
+        traffic.count(
+            self.index,
+            shared.workers(),
+            || shared.began.elapsed(),
+            line,
+        );
         if self.read(|snapshot| snapshot.access_log) {
             self.log.borrow_mut().push(line);
         }

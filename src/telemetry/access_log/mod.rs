@@ -88,6 +88,11 @@ impl AccessLog {
         }
     }
 
+    /// Lines that nobody will ever read.
+    pub(crate) fn lines_lost(&self) -> u64 {
+        self.queue.0.lines_lost.load(Ordering::Relaxed)
+    }
+
     /// Waits, for a bounded time, until everything that was handed over is written. What is handed
     /// over from now on is lost.
     pub(crate) fn finish(self) {
