@@ -12,6 +12,8 @@ use std::{
 
 use slab::Slab;
 
+use crate::rounds::Turn;
+
 pub(crate) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 100;
 const NEVER: u64 = u64::MAX;
@@ -22,15 +24,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     now: Cell<u64>,
-    slots: RefCell<Slab<Rc<Slot>>>,
+    tasks: RefCell<Slab<Rc<Task>>>,
 }
 
+/// That of a connection, as its worker wakes it.
 #[derive(Debug)]
-struct Slot {
+pub(crate) struct Task {
     at: Cell<u64>,
     /// When to be woken although nothing has passed.
     look: Cell<u64>,
-    waker: RefCell<Waker>,
+    waker: Waker,
+    /// Its place among those that want something to be done.
+    pub(crate) turn: Cell<Turn>,
 }
 
 impl Deadlines {
@@ -43,35 +48,36 @@ impl Deadlines {
     pub(crate) fn tick(&self, elapsed: Duration) {
         let now = ticks(elapsed);
         self.now.set(now);
-        for (_, slot) in self
-            .slots
+        for (_, task) in self
+            .tasks
             .borrow()
             .iter()
-            .filter(|(_, slot)| slot.at.get() <= now || slot.look.get() <= now)
+            .filter(|(_, task)| task.at.get() <= now || task.look.get() <= now)
         {
-            slot.look.set(NEVER);
-            slot.waker.borrow().wake_by_ref();
+            task.look.set(NEVER);
+            task.waker.wake_by_ref();
         }
     }
 
     /// Wakes every connection, whatever it waits for, so that it sees that the worker's state has changed.
     pub(crate) fn wake_all(&self) {
-        for (_, slot) in self.slots.borrow().iter() {
-            slot.waker.borrow().wake_by_ref();
+        for (_, task) in self.tasks.borrow().iter() {
+            task.waker.wake_by_ref();
         }
     }
 
     /// A deadline that is not set yet, for the task that `waker` wakes.
     pub(crate) fn register(self: &Rc<Self>, waker: &Waker) -> Deadline {
-        let slot = Rc::new(Slot {
+        let task = Rc::new(Task {
             at: Cell::new(NEVER),
             look: Cell::new(NEVER),
-            waker: RefCell::new(waker.clone()),
+            waker: waker.clone(),
+            turn: Cell::default(),
         });
-        let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
+        let key = self.tasks.borrow_mut().insert(Rc::clone(&task));
         Deadline {
             table: Rc::clone(self),
-            slot,
+            task,
             key,
         }
     }
@@ -93,35 +99,51 @@ pub(crate) fn ticks(time: Duration) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Deadline {
     table: Rc<Deadlines>,
-    slot: Rc<Slot>,
+    task: Rc<Task>,
     key: usize,
 }
 
 impl Deadline {
     /// From now on it passes after `wait`, up to two ticks late; early only by as much as the last tick was late.
     pub(crate) fn set(&self, wait: Duration) {
-        self.slot.at.set(self.table.after(wait));
+        self.task.at.set(self.table.after(wait));
+    }
+
+    /// Whose it is.
+    pub(crate) fn task(&self) -> &Rc<Task> {
+        &self.task
     }
 
     pub(crate) fn clear(&self) {
-        self.slot.at.set(NEVER);
+        self.task.at.set(NEVER);
     }
 
     /// Has the task woken in a while, whatever else may wake it, to look at what makes no noise.
     pub(crate) fn look_again(&self) {
-        if self.slot.look.get() == NEVER {
-            self.slot.look.set(self.table.after(LOOK_AGAIN));
+        if self.task.look.get() == NEVER {
+            self.task.look.set(self.table.after(LOOK_AGAIN));
         }
     }
 
     pub(crate) fn passed(&self) -> bool {
-        self.slot.at.get() <= self.table.now.get()
+        self.task.at.get() <= self.table.now.get()
+    }
+}
+
+impl Task {
+    pub(crate) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+
+    /// Whether its connection is still there, seen from somebody who holds this once.
+    pub(crate) fn is_there(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1
     }
 }
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.table.slots.borrow_mut().remove(self.key);
+        self.table.tasks.borrow_mut().remove(self.key);
     }
 }
 

@@ -257,6 +257,7 @@ async fn connect(
             let most = policy.hold.saturating_sub(began.elapsed());
             wait(client, record, outage, policy.hold, most).await?;
         }
+        client.session().turn().await;
         match dial(client, record, outbound, picked).await {
             Ok(connection) => {
                 client.session().worker().watch(upstream);

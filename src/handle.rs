@@ -42,7 +42,11 @@ pub(crate) async fn handle(client: &mut Client, head: &RequestHead) -> Next {
             Next::Close
         }
         Err(ProxyError::ClientGone) => Next::Close,
-        Err(error) => Box::pin(refuse(client, record, head, &error)).await,
+        Err(error) => {
+            // Of those that wait for one thing, all are told at the same moment that it doesn't come.
+            client.session().turn().await;
+            Box::pin(refuse(client, record, head, &error)).await
+        }
     }
 }
 
@@ -68,7 +72,7 @@ async fn lead<'a>(
     // 2 route
     let route = worker.route(asked.authority.host());
     session.works_for(route.as_deref().map(Route::bulkhead));
-    poll_fn(|cx| session.poll_turn(cx)).await;
+    session.turn().await;
     let route = route.ok_or_else(|| asked.unknown_host())?;
     record.set_route(&route);
 

@@ -13,16 +13,20 @@ use std::{
     ptr,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
 };
 
 use foldhash::fast::RandomState;
 use tokio::{sync::Notify, task::yield_now};
 
-use crate::bulkhead::Bulkhead;
+use crate::{bulkhead::Bulkhead, deadline::Task};
 
-/// What a round holds for those who wait, in units of a begun request or of [`PIECE_BYTES`].
-const ROUND_UNITS: u32 = 64;
+/// What a round holds for those who wait, in units of a begun request or of [`PIECE_BYTES`], while several tenants want
+/// something. It is small, since whoever comes meets a round's work three or four times.
+const ROUND_UNITS: u32 = 8;
+/// The same while there is but one: to wait costs it something, and only whoever comes first could gain by it.
+const LONE_ROUND_UNITS: u32 = 256;
+/// For so many ticks after a second one was there.
+const COMPANY_TICKS: u32 = 100;
 /// However many tenants wait, each gets this much in a round: or the looks at the sockets would cost more than the work.
 const SHARE_UNITS_MIN: u32 = 4;
 /// Of a body; it takes about as long to move as a small request takes.
@@ -49,6 +53,10 @@ pub(crate) struct Rounds {
     /// In the order in which they get their next share.
     waiting: RefCell<VecDeque<Rc<Share>>>,
     share_units: Cell<u32>,
+    /// The share that was used last, to be compared with: it may be gone.
+    last: Cell<*const Share>,
+    /// For how many ticks more there is company.
+    company: Cell<u32>,
     /// Told when somebody begins to wait.
     awaited: Notify,
     /// How many shares there may be until unused ones are looked for.
@@ -63,33 +71,24 @@ struct Share {
     round: Cell<u64>,
     /// In this round; what is beyond the share is owed to the next.
     spent: Cell<u32>,
-    queue: RefCell<VecDeque<Rc<Seat>>>,
+    queue: RefCell<VecDeque<Rc<Task>>>,
     /// Whether it stands among those that wait.
     waits: Cell<bool>,
 }
 
-/// Where a connection waits for its share's next round.
-#[derive(Debug)]
-struct Seat {
-    state: Cell<Waits>,
-    waker: RefCell<Waker>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    No,
-    Yes,
-    /// No longer: it is its turn.
+/// Where a connection stands among those that want something to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Turn {
+    #[default]
+    NotWaiting,
+    Waiting,
+    /// It may do one thing.
     Called,
 }
 
-/// A connection's part in the rounds: whose share its work is taken from.
+/// Whose share a connection's work is taken from.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
-    share: RefCell<Option<Rc<Share>>>,
-    /// Kept for the next time.
-    seat: RefCell<Option<Rc<Seat>>>,
-}
+pub(crate) struct Standing(RefCell<Option<Rc<Share>>>);
 
 impl Default for Rounds {
     fn default() -> Self {
@@ -97,7 +96,9 @@ impl Default for Rounds {
             shares: RefCell::default(),
             nobodys: Rc::default(),
             waiting: RefCell::default(),
-            share_units: Cell::new(ROUND_UNITS),
+            share_units: Cell::new(LONE_ROUND_UNITS),
+            last: Cell::new(ptr::null()),
+            company: Cell::new(0),
             awaited: Notify::new(),
             shares_max: Cell::new(SHARES_KEPT),
         }
@@ -121,8 +122,7 @@ impl Rounds {
     /// Lets those go on for whom there is room in this round.
     fn call(&self) {
         let waiting = self.waiting.borrow().len();
-        let units = ROUND_UNITS / u32::try_from(waiting).unwrap_or(u32::MAX).max(1);
-        self.share_units.set(units.max(SHARE_UNITS_MIN));
+        self.set_share(waiting);
         for _ in 0..waiting {
             let Some(share) = self.waiting.borrow_mut().pop_front() else {
                 return;
@@ -133,6 +133,32 @@ impl Rounds {
             } else {
                 self.waiting.borrow_mut().push_back(share);
             }
+        }
+    }
+
+    pub(crate) fn tick(&self) {
+        self.company.set(self.company.get().saturating_sub(1));
+        self.set_share(self.waiting.borrow().len());
+    }
+
+    /// What each of `waiting` tenants gets of a round.
+    fn set_share(&self, waiting: usize) {
+        let round = if self.company.get() > 0 {
+            ROUND_UNITS
+        } else {
+            LONE_ROUND_UNITS
+        };
+        let units = round / u32::try_from(waiting).unwrap_or(u32::MAX).max(1);
+        self.share_units.set(units.max(SHARE_UNITS_MIN));
+    }
+
+    /// A share is used; so there is company, if another one was before.
+    #[inline]
+    fn used(&self, share: *const Share) {
+        let last = self.last.replace(share);
+        let other = !ptr::eq(last, share) && !last.is_null();
+        if other && self.company.replace(COMPANY_TICKS) == 0 {
+            self.set_share(self.waiting.borrow().len());
         }
     }
 
@@ -154,8 +180,9 @@ impl Rounds {
         Rc::clone(share)
     }
 
-    fn wait(&self, share: &Rc<Share>, seat: Rc<Seat>) {
-        share.queue.borrow_mut().push_back(seat);
+    fn wait(&self, share: &Rc<Share>, task: &Rc<Task>) {
+        task.turn.set(Turn::Waiting);
+        share.queue.borrow_mut().push_back(Rc::clone(task));
         if !share.waits.replace(true) {
             self.waiting.borrow_mut().push_back(Rc::clone(share));
             self.awaited.notify_one();
@@ -189,14 +216,14 @@ impl Share {
 
     fn call(&self, units: u32) {
         while self.spent(units) < units {
-            let Some(seat) = self.queue.borrow_mut().pop_front() else {
+            let Some(task) = self.queue.borrow_mut().pop_front() else {
                 return;
             };
             // Whose connection has gone meanwhile needs no turn.
-            if Rc::strong_count(&seat) > 1 {
+            if task.is_there() {
                 self.spend(1);
-                seat.state.set(Waits::Called);
-                seat.waker.borrow().wake_by_ref();
+                task.turn.set(Turn::Called);
+                task.wake();
             }
         }
     }
@@ -206,60 +233,43 @@ impl Standing {
     /// What the connection does from now on is done for this tenant, or for none.
     #[inline]
     pub(crate) fn works_for(&self, tenant: Option<&Arc<Bulkhead>>, rounds: &Rounds) {
-        let mut share = self.share.borrow_mut();
+        let mut share = self.0.borrow_mut();
         if !share.as_ref().is_some_and(|share| share.is_of(tenant)) {
             *share = Some(rounds.share(tenant));
-            self.seat.take();
         }
     }
 
-    /// Ready when it is the connection's turn to do one thing more, which it then does.
+    /// Whether it is the connection's turn to do one thing more, which it then does; if not, its task is woken when it is.
     #[inline]
-    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>, rounds: &Rounds) -> Poll<()> {
-        let share = self.share.borrow();
+    pub(crate) fn takes_turn(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
+        let share = self.0.borrow();
         let Some(share) = &*share else {
-            return Poll::Ready(());
+            return true;
         };
-        if let Some(seat) = &*self.seat.borrow() {
-            match seat.state.get() {
-                Waits::No => {}
-                Waits::Yes => {
-                    seat.waker.borrow_mut().clone_from(cx.waker());
-                    return Poll::Pending;
-                }
-                Waits::Called => {
-                    seat.state.set(Waits::No);
-                    return Poll::Ready(());
-                }
+        match task.turn.get() {
+            Turn::NotWaiting => {}
+            Turn::Waiting => return false,
+            Turn::Called => {
+                task.turn.set(Turn::NotWaiting);
+                return true;
             }
         }
+        rounds.used(Rc::as_ptr(share));
         let units = rounds.share_units.get();
-        if share.spent(units) < units && !share.waits.get() {
+        let has_room = share.spent(units) < units && !share.waits.get();
+        if has_room {
             share.spend(1);
-            return Poll::Ready(());
+        } else {
+            rounds.wait(share, task);
         }
-        rounds.wait(share, self.take_seat(cx.waker()));
-        Poll::Pending
-    }
-
-    fn take_seat(&self, waker: &Waker) -> Rc<Seat> {
-        let mut seat = self.seat.borrow_mut();
-        let seat = seat.get_or_insert_with(|| {
-            Rc::new(Seat {
-                state: Cell::new(Waits::No),
-                waker: RefCell::new(waker.clone()),
-            })
-        });
-        seat.state.set(Waits::Yes);
-        seat.waker.borrow_mut().clone_from(waker);
-        Rc::clone(seat)
+        has_room
     }
 
     /// Bytes were moved.
     #[inline]
     pub(crate) fn moved(&self, bytes: usize) {
         if bytes >= PIECE_BYTES
-            && let Some(share) = &*self.share.borrow()
+            && let Some(share) = &*self.0.borrow()
         {
             share.spend(u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX));
         }
@@ -268,32 +278,47 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
-    use crate::config::TenantLimits;
+    use crate::{
+        config::TenantLimits,
+        deadline::{Deadline, Deadlines},
+    };
 
     fn tenant() -> Arc<Bulkhead> {
         Arc::new(Bulkhead::new(&TenantLimits::default()))
     }
 
-    /// So many connections of a tenant's.
-    fn standings(count: usize, tenant: &Arc<Bulkhead>, rounds: &Rounds) -> Vec<Standing> {
-        let new = || {
+    struct Connection {
+        standing: Standing,
+        deadline: Deadline,
+    }
+
+    impl Connection {
+        fn new(tenant: Option<&Arc<Bulkhead>>, rounds: &Rounds) -> Self {
             let standing = Standing::default();
-            standing.works_for(Some(tenant), rounds);
-            standing
-        };
+            standing.works_for(tenant, rounds);
+            let deadline = Rc::new(Deadlines::default()).register(Waker::noop());
+            Self { standing, deadline }
+        }
+    }
+
+    /// So many connections of a tenant's.
+    fn connections(count: usize, tenant: &Arc<Bulkhead>, rounds: &Rounds) -> Vec<Connection> {
+        let new = || Connection::new(Some(tenant), rounds);
         std::iter::repeat_with(new).take(count).collect()
     }
 
-    fn goes_on(standing: &Standing, rounds: &Rounds) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        standing.poll_turn(&mut cx, rounds).is_ready()
+    fn goes_on(connection: &Connection, rounds: &Rounds) -> bool {
+        let task = connection.deadline.task();
+        connection.standing.takes_turn(task, rounds)
     }
 
     /// Which of them go on now.
-    fn who(standings: &[Standing], rounds: &Rounds) -> Vec<usize> {
-        let goes_on = |at: &usize| goes_on(&standings[*at], rounds);
-        (0..standings.len()).filter(goes_on).collect()
+    fn who(connections: &[Connection], rounds: &Rounds) -> Vec<usize> {
+        let goes_on = |at: &usize| goes_on(&connections[*at], rounds);
+        (0..connections.len()).filter(goes_on).collect()
     }
 
     fn next(rounds: &Rounds) {
@@ -301,22 +326,31 @@ mod tests {
         rounds.call();
     }
 
+    /// Where several tenants want something.
+    fn company() -> Rounds {
+        let rounds = Rounds::default();
+        rounds.company.set(COMPANY_TICKS);
+        rounds.tick();
+        rounds
+    }
+
+    const SHARE: usize = ROUND_UNITS as usize;
+
     #[test]
     fn what_is_beyond_a_share_waits_in_order_and_another_tenant_does_not() {
-        let rounds = Rounds::default();
-        let thor = standings(100, &tenant(), &rounds);
-        let [potter] = &standings(1, &tenant(), &rounds)[..] else {
+        let rounds = company();
+        let thor = connections(100, &tenant(), &rounds);
+        let [potter] = &connections(1, &tenant(), &rounds)[..] else {
             panic!("one");
         };
-        assert_eq!(who(&thor, &rounds), (0..32).collect::<Vec<_>>());
+        assert_eq!(who(&thor, &rounds), (0..SHARE).collect::<Vec<_>>());
         assert!(goes_on(potter, &rounds));
-        assert!(who(&thor[32..], &rounds).is_empty(), "they wait already");
-        for expected in [32..64, 64..96] {
+        let waiting = &thor[SHARE..];
+        assert!(who(waiting, &rounds).is_empty(), "they wait already");
+        for round in 0..3 {
             next(&rounds);
-            assert_eq!(
-                who(&thor[32..], &rounds),
-                expected.map(|at| at - 32).collect::<Vec<_>>()
-            );
+            let called: Vec<_> = (round * SHARE..(round + 1) * SHARE).collect();
+            assert_eq!(who(waiting, &rounds), called);
             // Those who have had their turn don't come before those who wait.
             assert!(!goes_on(&thor[0], &rounds));
             assert!(goes_on(potter, &rounds));
@@ -325,42 +359,61 @@ mod tests {
 
     #[test]
     fn a_round_is_shared_by_those_who_wait() {
-        let rounds = Rounds::default();
-        let [thor, potter] = [tenant(), tenant()].map(|one| standings(100, &one, &rounds));
+        let rounds = company();
+        let [thor, potter] = [tenant(), tenant()].map(|one| connections(100, &one, &rounds));
         who(&thor, &rounds);
         who(&potter, &rounds);
         // What they have had in the first round is forgiven by and by.
         next(&rounds);
         for _ in 0..3 {
             next(&rounds);
-            assert_eq!(who(&thor[32..], &rounds).len(), 16);
-            assert_eq!(who(&potter[32..], &rounds).len(), 16);
+            assert_eq!(who(&thor[SHARE..], &rounds).len(), SHARE / 2);
+            assert_eq!(who(&potter[SHARE..], &rounds).len(), SHARE / 2);
         }
     }
 
     #[test]
-    fn bytes_that_were_moved_are_owed_to_the_rounds_that_follow() {
+    fn a_tenant_alone_gets_more_of_a_round_until_another_comes() {
         let rounds = Rounds::default();
-        let [one, other] = &standings(2, &tenant(), &rounds)[..] else {
+        let [thor, potter] = [tenant(), tenant()].map(|one| connections(600, &one, &rounds));
+        let first = LONE_ROUND_UNITS as usize;
+        assert_eq!(who(&thor, &rounds).len(), first);
+        assert!(goes_on(&potter[0], &rounds));
+        for _ in 0..LONE_ROUND_UNITS / ROUND_UNITS {
+            next(&rounds);
+        }
+        assert_eq!(who(&thor[first..], &rounds).len(), SHARE);
+        for _ in 0..=COMPANY_TICKS {
+            rounds.tick();
+        }
+        next(&rounds);
+        next(&rounds);
+        assert!(who(&thor[first..], &rounds).len() > SHARE);
+    }
+
+    #[test]
+    fn bytes_that_were_moved_are_owed_to_the_rounds_that_follow() {
+        let rounds = company();
+        let [one, other] = &connections(2, &tenant(), &rounds)[..] else {
             panic!("two");
         };
         assert!(goes_on(one, &rounds));
-        one.moved(64 * PIECE_BYTES);
+        one.standing.moved(2 * SHARE * PIECE_BYTES);
         assert!(!goes_on(other, &rounds));
         next(&rounds);
-        assert!(!goes_on(other, &rounds), "33 of 65 are owed");
+        assert!(!goes_on(other, &rounds), "a share and a unit are owed");
         next(&rounds);
-        assert!(goes_on(other, &rounds), "1 of 65 is owed");
+        assert!(goes_on(other, &rounds), "a unit is owed");
     }
 
     #[test]
     fn a_thread_with_nothing_left_to_do_forgives() {
-        let rounds = Rounds::default();
-        let [one] = &standings(1, &tenant(), &rounds)[..] else {
+        let rounds = company();
+        let [one] = &connections(1, &tenant(), &rounds)[..] else {
             panic!("one");
         };
         for _ in 0..10 {
-            assert!((0..32).all(|_| goes_on(one, &rounds)));
+            assert!((0..SHARE).all(|_| goes_on(one, &rounds)));
             passed();
         }
         assert!(rounds.waiting.borrow().is_empty());
@@ -368,33 +421,32 @@ mod tests {
 
     #[test]
     fn who_has_left_takes_nobodys_turn() {
-        let rounds = Rounds::default();
-        let mut thor = standings(96, &tenant(), &rounds);
+        let rounds = company();
+        let mut thor = connections(3 * SHARE, &tenant(), &rounds);
         who(&thor, &rounds);
-        thor.drain(32..64);
+        thor.drain(SHARE..2 * SHARE);
         next(&rounds);
-        assert_eq!(who(&thor[32..], &rounds).len(), 32);
+        assert_eq!(who(&thor[SHARE..], &rounds).len(), SHARE);
     }
 
     #[test]
     fn requests_for_no_tenant_share_one_share() {
-        let rounds = Rounds::default();
-        let strays: Vec<_> = (0..40).map(|_| Standing::default()).collect();
-        for stray in &strays {
-            stray.works_for(None, &rounds);
-        }
-        assert_eq!(who(&strays, &rounds).len(), 32);
-        // One of them asks for a tenant.
-        strays[39].works_for(Some(&tenant()), &rounds);
-        assert!(goes_on(&strays[39], &rounds));
+        let rounds = company();
+        let stray = |_| Connection::new(None, &rounds);
+        let strays: Vec<_> = (0..2 * SHARE).map(stray).collect();
+        assert_eq!(who(&strays, &rounds).len(), SHARE);
+        let other = Connection::new(None, &rounds);
+        assert!(!goes_on(&other, &rounds));
+        let new = Connection::new(Some(&tenant()), &rounds);
+        assert!(goes_on(&new, &rounds));
     }
 
     #[test]
     fn shares_that_nobody_uses_are_forgotten() {
         let rounds = Rounds::default();
-        let kept = standings(1, &tenant(), &rounds);
+        let kept = connections(1, &tenant(), &rounds);
         for _ in 0..10 * SHARES_KEPT {
-            drop(standings(1, &tenant(), &rounds));
+            drop(connections(1, &tenant(), &rounds));
         }
         assert!(rounds.shares.borrow().len() <= SHARES_KEPT);
         assert!(goes_on(&kept[0], &rounds));

@@ -3,11 +3,12 @@
 
 use std::{
     cell::{Cell, OnceCell},
+    future::poll_fn,
     net::{IpAddr, Ipv4Addr},
     ops::Deref,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
@@ -211,10 +212,20 @@ impl Session {
         self.standing.works_for(tenant, self.worker.rounds());
     }
 
-    /// Ready when it is its turn among all that wants to be done now: to begin a request, or to move a piece of a body.
+    /// Ready when it is its turn among all that wants to be done now, to do one thing more: to begin a request, to dial, to
+    /// answer, to move a piece of a body.
     #[inline]
-    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.standing.poll_turn(cx, self.worker.rounds())
+    pub(crate) fn poll_turn(&self) -> Poll<()> {
+        let task = self.deadline.task();
+        if self.standing.takes_turn(task, self.worker.rounds()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    pub(crate) async fn turn(&self) {
+        poll_fn(|_| self.poll_turn()).await;
     }
 
     pub(crate) fn end_request(&self) {

@@ -166,6 +166,7 @@ impl Worker {
     pub(crate) fn tick(&self, began: Instant) {
         self.deadlines.tick(began.elapsed());
         self.date.set(self.date.get().or_later());
+        self.rounds.tick();
         // Where nobody asks for anything, an earlier generation and all that it leads to would be kept for good.
         self.read(|_| ());
         self.pool.borrow_mut().sweep(self.deadlines.now());
