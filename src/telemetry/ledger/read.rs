@@ -132,10 +132,10 @@ mod tests {
 
     #[test]
     fn lines_across_blocks_are_whole() {
-        let text: String = (0..5000).map(|n| line(&format!("t{n}"), n)).collect();
+        let text: String = (0..8000).map(|n| line(&format!("t{n}"), n)).collect();
         assert!(text.len() > 3 * BLOCK_BYTES);
         let (entries, unreadable) = read_text(text.as_bytes());
-        assert_eq!((entries.len(), unreadable.lines), (5000, 0));
+        assert_eq!((entries.len(), unreadable.lines), (8000, 0));
         assert!(entries.iter().zip(0..).all(|((_, read), n)| *read == n));
     }
 
