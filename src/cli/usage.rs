@@ -81,7 +81,7 @@ pub(super) fn usage(
     }
     if given.json {
         let rows: Vec<Row<'_>> = tenants.iter().map(Row::of).collect();
-        serde_json::to_writer_pretty(&mut *out, &rows)?;
+        serde_json::to_writer_pretty(&mut *out, &rows).map_err(io::Error::from)?;
         return Ok(writeln!(out)?);
     }
     Ok(table(&tenants, out)?)
