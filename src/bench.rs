@@ -44,7 +44,7 @@ impl Routes {
     /// If the file is wrong now.
     pub fn load_again(&mut self) -> usize {
         self.config = loaded(&mut self.source);
-        (self.snapshot, _) = self.snapshot.next(&self.config);
+        (self.snapshot, ..) = self.snapshot.next(&self.config);
         self.snapshot.routes()
     }
 

@@ -141,6 +141,12 @@ impl Bulkhead {
         self.counts.get()?.traffic.sums()
     }
 
+    /// Whether anything was counted. It costs less than [`Self::sums`].
+    pub(crate) fn has_traffic(&self) -> bool {
+        let counts = self.counts.get();
+        counts.is_some_and(|counts| counts.traffic.is_any())
+    }
+
     fn known(&self, count: impl FnOnce(&Counts) -> usize) -> usize {
         self.counts.get().map_or(0, |counts| count(counts))
     }

@@ -1,6 +1,6 @@
 //! The edge as a whole, from its control thread: starts, listens, reloads, gives way, ends. No request passes here.
 
-use std::{collections::HashSet, fmt, io, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -11,14 +11,18 @@ use tokio::{
 use crate::{
     admin::{Told, status::Status},
     config::{Address, Config, Source},
-    handover::{Control, Farewell, HandoverError, Peer, Predecessor, Successor},
-    holder::Holder,
+    edge_error::EdgeError,
+    handover::{Control, Farewell, Predecessor, Successor},
     listening::{self, FirstSockets, Listening, RunningAdmin},
     reload::{self, POLL},
     shutdown::{self, Signals},
     snapshot::{Changes, Snapshot},
     socket::{Bound, Identity},
-    telemetry::{Format, Level, access_log::AccessLog},
+    telemetry::{
+        Format, Level,
+        access_log::AccessLog,
+        ledger::{self, Ledger, LedgerFile},
+    },
     upstream::{
         active::{self, CHECKS_MAX},
         resolve::Resolver,
@@ -40,53 +44,12 @@ pub(crate) struct Edge {
     told: Told,
     status: Arc<Status>,
     level: Level,
+    usage: Ledger,
     signals: Signals,
     control: Control,
     /// Of health checks.
     slots: Arc<Semaphore>,
 }
-
-/// Why an edge can't start, or can't take up a configuration.
-#[derive(Debug)]
-pub(crate) enum EdgeError {
-    InUse {
-        address: Address,
-        holder: Holder,
-    },
-    Bind {
-        address: Address,
-        error: io::Error,
-    },
-    /// The one that runs doesn't make way.
-    Replace {
-        predecessor: Peer,
-        error: HandoverError,
-    },
-    Resolver(Box<dyn std::error::Error + Send + Sync>),
-    System(io::Error),
-}
-
-impl fmt::Display for EdgeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse { address, holder } => write!(f, "can't listen on {address}: {holder}"),
-            Self::Bind { address, error } if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(
-                    f,
-                    "can't listen on {address}: not permitted; take a port above 1023, or grant CAP_NET_BIND_SERVICE"
-                )
-            }
-            Self::Bind { address, error } => write!(f, "can't listen on {address}: {error}"),
-            Self::Replace { predecessor, error } => {
-                write!(f, "can't replace process {predecessor}: {error}")
-            }
-            Self::Resolver(error) => write!(f, "can't look up names: {error}"),
-            Self::System(error) => write!(f, "can't start: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for EdgeError {}
 
 impl Edge {
     /// Binds everything, starts the workers and serves. Runs on the control thread's runtime. If it is to `replace`
@@ -108,6 +71,7 @@ impl Edge {
         } else {
             (FirstSockets::bind(&config, count, None)?, None)
         };
+        let usage = open_usage(&config).await?;
         let status = Arc::new(Status::default());
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::first(&config)));
         let format = Format::of(config.log.format, &io::stdout());
@@ -131,11 +95,13 @@ impl Edge {
             told,
             status,
             level,
+            usage: Ledger::default(),
             signals,
             control: Control::new(),
             slots: Arc::new(Semaphore::new(CHECKS_MAX)),
         };
         edge.check_health();
+        edge.usage.keep_in(usage, &edge.shared.snapshot);
         for (wanted, bound) in sockets.listen {
             let listening = Listening::new(wanted, &bound)?;
             edge.listen(listening, bound).await;
@@ -244,6 +210,7 @@ impl Edge {
         if let Some(admin) = admin {
             admin.end();
         }
+        self.usage.finish().await;
         self.shared.access_log.clone().finish();
     }
 
@@ -282,7 +249,7 @@ impl Edge {
     /// Serves `config` from now on, or changes nothing.
     ///
     /// # Errors
-    /// If an address that it adds can't be bound.
+    /// If an address that it adds can't be bound, or another file of the usage ledger can't be opened.
     pub(crate) async fn apply(&mut self, config: Config) -> Result<Changes, EdgeError> {
         let mut ours: Vec<_> = self.addresses().cloned().collect();
         let mut added = Vec::new();
@@ -293,6 +260,11 @@ impl Edge {
                 added.push((Listening::new(wanted.clone(), &bound)?, bound));
             }
         }
+        let usage = if config.usage == self.config.usage {
+            None
+        } else {
+            Some(open_usage(&config).await?)
+        };
         if config.admin != self.config.admin {
             let ours = [self.admin.listening().bound.clone()];
             let bound = listening::bind(&config.admin, 1, &ours)?;
@@ -300,9 +272,14 @@ impl Edge {
             std::mem::replace(&mut self.admin, admin).end();
         }
         // From here on nothing fails.
-        let (next, changes) = self.shared.snapshot.load().next(&config);
+        let (next, changes, gone) = self.shared.snapshot.load().next(&config);
         self.status.serving(next.generation, next.routes());
         self.shared.snapshot.store(Arc::new(next));
+        if let Some(file) = usage {
+            self.usage.keep_in(file, &self.shared.snapshot);
+        }
+        self.usage.see_off(&gone);
+        drop(gone);
         self.check_health();
         for (listening, bound) in added {
             self.listen(listening, bound).await;
@@ -375,6 +352,17 @@ impl Edge {
         }
         leftover.clean_up();
         tracing::info!(%address, "not listening any more");
+    }
+}
+
+/// The file of the usage ledger, if one is to be kept.
+async fn open_usage(config: &Config) -> Result<Option<LedgerFile>, EdgeError> {
+    let Some(path) = config.usage.clone() else {
+        return Ok(None);
+    };
+    match ledger::open(path.clone()).await {
+        Ok(file) => Ok(Some(file)),
+        Err(error) => Err(EdgeError::Usage { path, error }),
     }
 }
 

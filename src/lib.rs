@@ -5,7 +5,7 @@
 //! `method`, `route`, `limits`, `bulkhead`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
 //!
 //! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
-//! all), `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
+//! all), `edge_error`, `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
 
 mod admin;
 #[cfg(feature = "bench")]
@@ -18,6 +18,7 @@ mod connection;
 mod date;
 mod deadline;
 mod edge;
+mod edge_error;
 mod error;
 mod forward;
 #[cfg(fuzzing)]

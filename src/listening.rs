@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, time};
 use crate::{
     admin::{Admin, Told},
     config::{Address, Config},
-    edge::EdgeError,
+    edge_error::EdgeError,
     handover::Predecessor,
     holder::Holder,
     socket::{self, Bound, BoundSocket, Identity},

@@ -74,8 +74,9 @@ impl Snapshot {
         nothing.next(config).0
     }
 
-    /// The generation after this one. What both have they share, so that it costs what is different.
-    pub(crate) fn next(&self, config: &Config) -> (Self, Changes) {
+    /// The generation after this one, and the routes that it hasn't got any more. What both have they share, so that it
+    /// costs what is different.
+    pub(crate) fn next(&self, config: &Config) -> (Self, Changes, Vec<Arc<Route>>) {
         let mut next = Self {
             generation: self.generation + 1,
             limits: config.limits,
@@ -117,7 +118,7 @@ impl Snapshot {
             let _ = next.tenants.insert(route);
         }
         changes.removed = gone.len();
-        (next, changes)
+        (next, changes, gone.into_values().collect())
     }
 
     /// The one place where a tenant is chosen.

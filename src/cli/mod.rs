@@ -8,6 +8,7 @@ mod healthcheck;
 mod routes;
 mod run;
 pub mod schema;
+mod usage;
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -65,6 +66,8 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         address: Option<SocketAddr>,
     },
+    /// Say what each tenant's requests add up to, by the file that [usage] path names
+    Usage(usage::Given),
     /// Print the JSON Schema of the configuration
     Schema,
 }
@@ -106,6 +109,15 @@ pub fn execute(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Demo { listen } => demo::demo(given.as_deref(), listen, coloured, &mut err),
         Command::Healthcheck { address } => Ok(healthcheck::healthcheck(address, &path, &mut err)?),
+        Command::Usage(asked) => {
+            let Some(file) = usage::file(&asked, path, coloured, &mut err)? else {
+                return Ok(false);
+            };
+            let out = &mut io::BufWriter::new(out.lock());
+            usage::usage(&file, &asked, out, &mut err)?;
+            out.flush()?;
+            Ok(true)
+        }
         Command::Schema => {
             schema::schema(&mut out)?;
             Ok(true)
@@ -140,12 +152,15 @@ fn serve(
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    control.block_on(async {
+    let ended = control.block_on(async {
         let edge = Edge::start(config, level, replace).await?;
         listening(&edge)?;
         edge.run(source).await;
         Ok(())
-    })
+    });
+    // A file that hangs has been waited for long enough.
+    control.shutdown_background();
+    ended
 }
 
 fn env(name: &str) -> Option<String> {

@@ -257,6 +257,33 @@ pub(super) fn unix_path(path: &str) -> Result<PathBuf, Problem> {
     Ok(path.into())
 }
 
+impl Leaf for PathBuf {
+    const EXPECTED: &'static str = "the path of a file, such as \"usage.jsonl\"";
+
+    fn read(scalar: Scalar<'_>) -> Result<Self, Problem> {
+        let text = scalar.text(Self::EXPECTED)?;
+        let path = Self::from(text);
+        let names_a_file = path.file_name().is_some() && !text.ends_with('/');
+        if text.is_empty() {
+            return Err(Problem::new(
+                "an empty path",
+                format!("write {}", Self::EXPECTED),
+            ));
+        }
+        if text.contains('\0') || !names_a_file {
+            return Err(Problem::new(
+                format!("`{text}` names no file"),
+                format!("write {}", Self::EXPECTED),
+            ));
+        }
+        Ok(path)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["usage.jsonl", "/var/lib/hostler/usage.jsonl"] })
+    }
+}
+
 impl Leaf for FilePattern {
     const EXPECTED: &'static str = "a pattern of files, such as \"tenants/*.toml\"";
 

@@ -55,6 +55,8 @@ pub struct Config {
     /// Where names are looked up; none for the servers of the system's configuration.
     pub(crate) nameservers: Vec<SocketAddr>,
     pub(crate) log: Log,
+    /// The file of the usage ledger, if one is kept.
+    pub(crate) usage: Option<PathBuf>,
     pub(crate) shutdown_grace: Duration,
     pub(crate) limits: EdgeLimits,
     pub(crate) routes: Routes,

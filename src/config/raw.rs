@@ -3,7 +3,7 @@
 //! The keys stand here once: the reader and the schema are both made from these types, so that
 //! neither knows a key that the other doesn't. Nothing is decided here.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use http::HeaderValue;
@@ -97,6 +97,8 @@ tables! {
         admin: RawAdmin,
         /// What the edge tells.
         log: RawLog,
+        /// What is kept of how much each tenant was asked.
+        usage: RawUsage,
         /// How the edge ends.
         shutdown: RawShutdown,
         /// Limits of the edge as a whole.
@@ -130,6 +132,12 @@ tables! {
         /// Whether each request gets a line.
         #[schemars(extend("default" = true))]
         access: At<bool>,
+    }
+
+    /// What is kept of how much each tenant was asked.
+    struct RawUsage {
+        /// The file that keeps each tenant's requests, bytes and time by the hour; relative to this file. None unless given.
+        path: At<PathBuf>,
     }
 
     /// How the edge ends.

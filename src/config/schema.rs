@@ -139,6 +139,7 @@ mod tests {
         check_keys::<raw::RawConfig>(&root, &root);
         check_keys::<raw::RawAdmin>(&root, &at(&root, "admin"));
         check_keys::<raw::RawLog>(&root, &at(&root, "log"));
+        check_keys::<raw::RawUsage>(&root, &at(&root, "usage"));
         check_keys::<raw::RawShutdown>(&root, &at(&root, "shutdown"));
         check_keys::<raw::RawLimits>(&root, &at(&root, "limits"));
         check_keys::<raw::RawDefaults>(&root, &at(&root, "defaults"));

@@ -74,6 +74,13 @@ impl Source {
     /// All that is wrong with them. What was read is remembered even so, so that `changed` tells when
     /// somebody has set it right.
     pub fn load(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
+        let mut config = self.read(env)?;
+        let directory = self.path.parent().unwrap_or(Path::new(""));
+        config.usage = config.usage.map(|path| directory.join(path));
+        Ok(config)
+    }
+
+    fn read(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
         self.waited = 0;
         self.trace = self.trace.next();
         let (path, trace) = (&self.path, &mut self.trace);
@@ -205,6 +212,21 @@ mod tests {
         files.write("proxy.toml", "#1", 60);
         let (source, _) = files.load();
         assert!(source.trace.seen[0].signature.is_some());
+    }
+
+    #[test]
+    fn the_ledger_is_found_from_where_the_file_is() {
+        let files = Files::new();
+        let usage = |path: &str| {
+            files.write("proxy.toml", &format!("usage.path = {path:?}"), 60);
+            let mut source = Source::new(files.path("proxy.toml"));
+            // Both ways to a configuration: the quick one, and the one that builds on the last.
+            let first = source.load(&|_| None).unwrap().usage;
+            assert_eq!(source.load(&|_| None).unwrap().usage, first);
+            first.unwrap()
+        };
+        assert_eq!(usage("books/usage.jsonl"), files.path("books/usage.jsonl"));
+        assert_eq!(usage("/var/usage.jsonl"), Path::new("/var/usage.jsonl"));
     }
 
     #[test]

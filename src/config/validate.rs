@@ -65,6 +65,7 @@ pub(super) fn edge(main: RawConfig, checker: &mut Checker<'_>) -> (Config, Polic
     let proxy_protocol = checker.proxy_protocol(main.proxy_protocol, nobody_is_trusted);
     let nameservers = checker.list(main.nameservers, "name server");
     let log = log(main.log.given().unwrap_or_default());
+    let usage = main.usage.given().unwrap_or_default();
     let shutdown = main.shutdown.given().unwrap_or_default();
     let limits = checker.limits(main.limits.given().unwrap_or_default());
     let defaults = checker.defaults(main.defaults.given().unwrap_or_default());
@@ -75,6 +76,7 @@ pub(super) fn edge(main: RawConfig, checker: &mut Checker<'_>) -> (Config, Polic
         proxy_protocol,
         nameservers: nameservers.into_iter().map(|server| server.0).collect(),
         log,
+        usage: value(usage.path),
         shutdown_grace: value(shutdown.grace).unwrap_or(GRACE),
         limits,
         routes: Routes::default(),
@@ -415,6 +417,7 @@ mod tests {
         assert_eq!(config.log.format, LogFormat::Auto);
         assert_eq!(config.log.level, LogLevel::Info);
         assert!(config.log.access);
+        assert_eq!(config.usage, None);
         assert_eq!(config.shutdown_grace, GRACE);
         assert_eq!(config.limits, LIMITS);
         assert_eq!(config.routes.len(), 0);
@@ -429,6 +432,7 @@ mod tests {
             proxy_protocol = true
             admin.listen = "127.0.0.1:1"
             log = { format = "text", level = "debug", access = false }
+            usage.path = "/var/usage.jsonl"
             shutdown.grace = "0s"
             limits = { connections = 7, headers_bytes_max = "64KiB", header_read = "1s", keepalive = "2s", keepalive_requests = 9 }
             [routes.thor]
@@ -455,6 +459,7 @@ mod tests {
             (LogFormat::Text, LogLevel::Debug)
         );
         assert!(!config.log.access);
+        assert_eq!(config.usage, Some("/var/usage.jsonl".into()));
         assert_eq!(config.shutdown_grace, Duration::ZERO);
         assert_eq!(config.limits.connections, 7);
         assert_eq!(config.limits.headers_bytes_max, 64 * 1024);
@@ -572,6 +577,22 @@ mod tests {
         let config =
             config("listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin.listen = \"127.0.0.1:0\"");
         assert_eq!(config.listen.len(), 2);
+    }
+
+    #[test]
+    fn a_path_that_names_no_file_is_told() {
+        for (path, message) in [
+            ("\"\"", "an empty path"),
+            ("\"books/\"", "`books/` names no file"),
+            ("\"..\"", "`..` names no file"),
+            ("7", "expected the path of a file"),
+        ] {
+            let text = format!("[usage]\npath = {path}\n");
+            let errors = of_text(&text).unwrap_err().to_string();
+            assert!(errors.contains("proxy.toml:2:8"), "{errors}");
+            assert!(errors.contains(message), "{errors}");
+            assert!(errors.contains("such as \"usage.jsonl\""), "{errors}");
+        }
     }
 
     #[test]

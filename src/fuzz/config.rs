@@ -77,7 +77,7 @@ fn runs(config: &Config) {
             );
         }
     }
-    let (next, changes) = snapshot.next(config);
+    let (next, changes, _) = snapshot.next(config);
     assert_eq!(changes, Changes::default());
     for route in next.all_routes() {
         let before = snapshot.tenant(route.tenant()).expect("it was there");

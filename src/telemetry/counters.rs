@@ -130,6 +130,10 @@ impl Traffic {
         all[worker].get_or_init(Box::default).count(age, line);
     }
 
+    pub(crate) fn is_any(&self) -> bool {
+        self.workers.get().is_some()
+    }
+
     /// None if nothing was ever counted.
     pub(crate) fn sums(&self) -> Option<Sums> {
         let counted = self.workers.get()?.iter().filter_map(OnceLock::get);

@@ -5,6 +5,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod counters;
+pub(crate) mod ledger;
 pub(crate) mod record;
 pub(crate) mod request_id;
 

@@ -41,4 +41,5 @@ mod shutdown;
 mod support;
 mod tidy;
 mod upgrades;
+mod usage;
 mod wire;
