@@ -103,6 +103,11 @@ impl Client {
                 return Poll::Ready(heard);
             }
             self.mind_drain();
+            let comes =
+                self.wire.input.is_empty() && self.wire.stream.poll_read_ready(cx).is_ready();
+            if comes && !self.session.may_read_on() {
+                return Poll::Pending;
+            }
             match self.wire.poll_fill(cx, SMALL_BYTES) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Heard::Over),

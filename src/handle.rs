@@ -33,7 +33,9 @@ pub(crate) enum Next {
 /// Never fails: whatever goes wrong with a request is a response where there can be one, and a line in the log.
 pub(crate) async fn handle(client: &mut Client, head: &RequestHead) -> Next {
     let mut record = Record::begin(client.session(), head);
-    match lead(client, &mut record, head).await {
+    let led = lead(client, &mut record, head).await;
+    client.session().turn_to_answer().await;
+    match led {
         Ok((route, Answer::Response(exchange))) => {
             respond(client, record, head, &route, exchange).await
         }
@@ -42,11 +44,7 @@ pub(crate) async fn handle(client: &mut Client, head: &RequestHead) -> Next {
             Next::Close
         }
         Err(ProxyError::ClientGone) => Next::Close,
-        Err(error) => {
-            // Of those that wait for one thing, all are told at the same moment that it doesn't come.
-            client.session().turn().await;
-            Box::pin(refuse(client, record, head, &error)).await
-        }
+        Err(error) => Box::pin(refuse(client, record, head, &error)).await,
     }
 }
 
@@ -71,8 +69,8 @@ async fn lead<'a>(
 
     // 2 route
     let route = worker.route(asked.authority.host());
-    session.works_for(route.as_deref().map(Route::bulkhead));
-    session.turn().await;
+    let tenant = route.as_deref().map(Route::bulkhead);
+    session.turn_to_begin(tenant).await;
     let route = route.ok_or_else(|| asked.unknown_host())?;
     record.set_route(&route);
 

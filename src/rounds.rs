@@ -24,9 +24,12 @@ use crate::{bulkhead::Bulkhead, deadline::Task};
 /// something. It is small, since whoever comes meets a round's work three or four times.
 const ROUND_UNITS: u32 = 8;
 /// The same while there is but one: to wait costs it something, and only whoever comes first could gain by it.
-const LONE_ROUND_UNITS: u32 = 256;
+const LONE_ROUND_UNITS: u32 = 128;
+/// Answers that may begin in a round besides. They come as fast as requests began, unless an app gives all of them at the
+/// same moment, or a deadline does.
+const ANSWERS_MAX: u32 = 12;
 /// For so many ticks after a second one was there.
-const COMPANY_TICKS: u32 = 100;
+const COMPANY_TICKS: u32 = 20;
 /// However many tenants wait, each gets this much in a round: or the looks at the sockets would cost more than the work.
 const SHARE_UNITS_MIN: u32 = 4;
 /// Of a body; it takes about as long to move as a small request takes.
@@ -71,6 +74,7 @@ struct Share {
     round: Cell<u64>,
     /// In this round; what is beyond the share is owed to the next.
     spent: Cell<u32>,
+    answers: Cell<u32>,
     queue: RefCell<VecDeque<Rc<Task>>>,
     /// Whether it stands among those that wait.
     waits: Cell<bool>,
@@ -88,7 +92,11 @@ pub(crate) enum Turn {
 
 /// Whose share a connection's work is taken from.
 #[derive(Debug, Default)]
-pub(crate) struct Standing(RefCell<Option<Rc<Share>>>);
+pub(crate) struct Standing {
+    share: RefCell<Option<Rc<Share>>>,
+    /// Whether it has had the turn of the next request already.
+    ahead: Cell<bool>,
+}
 
 impl Default for Rounds {
     fn default() -> Self {
@@ -205,6 +213,7 @@ impl Share {
             let passed = u32::try_from(passed).unwrap_or(u32::MAX);
             let forgiven = units.saturating_mul(passed);
             self.spent.set(self.spent.get().saturating_sub(forgiven));
+            self.answers.set(0);
         }
         self.spent.get()
     }
@@ -233,16 +242,58 @@ impl Standing {
     /// What the connection does from now on is done for this tenant, or for none.
     #[inline]
     pub(crate) fn works_for(&self, tenant: Option<&Arc<Bulkhead>>, rounds: &Rounds) {
-        let mut share = self.0.borrow_mut();
+        let mut share = self.share.borrow_mut();
         if !share.as_ref().is_some_and(|share| share.is_of(tenant)) {
             *share = Some(rounds.share(tenant));
+            self.ahead.set(false);
         }
     }
 
     /// Whether it is the connection's turn to do one thing more, which it then does; if not, its task is woken when it is.
     #[inline]
     pub(crate) fn takes_turn(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
-        let share = self.0.borrow();
+        self.goes_on(task, rounds, |share, units| {
+            let has_room = share.spent(units) < units && !share.waits.get();
+            if has_room {
+                share.spend(1);
+            }
+            has_room
+        })
+    }
+
+    /// The same for the next request, before it is read. Most connections ask for one tenant.
+    #[inline]
+    pub(crate) fn takes_turn_ahead(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
+        let has = self.ahead.get() || self.takes_turn(task, rounds);
+        self.ahead.set(has);
+        has
+    }
+
+    /// The same for the request that was read.
+    #[inline]
+    pub(crate) fn takes_turn_to_begin(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
+        self.ahead.take() || self.takes_turn(task, rounds)
+    }
+
+    /// The same for an answer, whose request had its turn.
+    #[inline]
+    pub(crate) fn answers(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
+        self.goes_on(task, rounds, |share, units| {
+            share.spent(units);
+            let answers = share.answers.get();
+            share.answers.set(answers + 1);
+            answers < ANSWERS_MAX
+        })
+    }
+
+    #[inline]
+    fn goes_on(
+        &self,
+        task: &Rc<Task>,
+        rounds: &Rounds,
+        has_room: impl FnOnce(&Share, u32) -> bool,
+    ) -> bool {
+        let share = self.share.borrow();
         let Some(share) = &*share else {
             return true;
         };
@@ -255,21 +306,18 @@ impl Standing {
             }
         }
         rounds.used(Rc::as_ptr(share));
-        let units = rounds.share_units.get();
-        let has_room = share.spent(units) < units && !share.waits.get();
-        if has_room {
-            share.spend(1);
-        } else {
+        let goes_on = has_room(share, rounds.share_units.get());
+        if !goes_on {
             rounds.wait(share, task);
         }
-        has_room
+        goes_on
     }
 
     /// Bytes were moved.
     #[inline]
     pub(crate) fn moved(&self, bytes: usize) {
         if bytes >= PIECE_BYTES
-            && let Some(share) = &*self.0.borrow()
+            && let Some(share) = &*self.share.borrow()
         {
             share.spend(u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX));
         }
@@ -404,6 +452,55 @@ mod tests {
         assert!(!goes_on(other, &rounds), "a share and a unit are owed");
         next(&rounds);
         assert!(goes_on(other, &rounds), "a unit is owed");
+    }
+
+    fn answered(connections: &[Connection], rounds: &Rounds) -> usize {
+        let answers = |one: &&Connection| one.standing.answers(one.deadline.task(), rounds);
+        connections.iter().filter(answers).count()
+    }
+
+    #[test]
+    fn answers_that_come_all_at_once_take_their_turns() {
+        let rounds = company();
+        let thor = connections(100, &tenant(), &rounds);
+        let most = ANSWERS_MAX as usize;
+        assert_eq!(answered(&thor, &rounds), most);
+        let waiting = &thor[most..];
+        next(&rounds);
+        let called = |one: &&Connection| one.deadline.task().turn.get() == Turn::Called;
+        assert_eq!(waiting.iter().filter(called).count(), SHARE);
+        assert_eq!(answered(&waiting[..SHARE], &rounds), SHARE);
+        assert_eq!(answered(&waiting[SHARE..], &rounds), 0);
+    }
+
+    #[test]
+    fn an_answer_does_not_wait_for_requests_that_want_to_begin() {
+        let rounds = company();
+        let thor = connections(100, &tenant(), &rounds);
+        assert_eq!(who(&thor, &rounds).len(), SHARE);
+        assert_eq!(answered(&thor[..SHARE], &rounds), SHARE);
+    }
+
+    #[test]
+    fn a_turn_that_was_had_ahead_is_not_taken_again_unless_it_was_another_tenants() {
+        let rounds = company();
+        let [thor, potter] = [tenant(), tenant()];
+        let [one, ..] = &connections(1, &thor, &rounds)[..] else {
+            panic!("one");
+        };
+        let (standing, task) = (&one.standing, one.deadline.task());
+        let spent = || standing.share.borrow().as_ref().unwrap().spent.get();
+        assert!(standing.takes_turn_ahead(task, &rounds));
+        assert!(
+            standing.takes_turn_ahead(task, &rounds),
+            "it has it already"
+        );
+        assert!(standing.takes_turn_to_begin(task, &rounds));
+        assert_eq!(spent(), 1);
+        assert!(standing.takes_turn_ahead(task, &rounds));
+        standing.works_for(Some(&potter), &rounds);
+        assert!(standing.takes_turn_to_begin(task, &rounds));
+        assert_eq!(spent(), 1, "of potter's");
     }
 
     #[test]

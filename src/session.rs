@@ -123,6 +123,11 @@ pub(crate) enum Phase {
     Response(Duration),
 }
 
+/// For those who are woken when it may have become true.
+async fn until(mut is: impl FnMut() -> bool) {
+    poll_fn(|_| if is() { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
 impl Session {
     pub(crate) fn new(worker: Rc<Worker>, peer: Peer, deadline: Deadline) -> Self {
         let limits = worker.limits();
@@ -206,26 +211,37 @@ impl Session {
         self.standing.moved(bytes);
     }
 
-    /// What the connection does from now on is done for this tenant, or for none.
+    /// Whether the next request may be read, as far as others of the tenant that was asked for last don't come first.
     #[inline]
-    pub(crate) fn works_for(&self, tenant: Option<&Arc<Bulkhead>>) {
-        self.standing.works_for(tenant, self.worker.rounds());
+    pub(crate) fn may_read_on(&self) -> bool {
+        let rounds = self.worker.rounds();
+        self.standing.takes_turn_ahead(self.deadline.task(), rounds)
     }
 
-    /// Ready when it is its turn among all that wants to be done now, to do one thing more: to begin a request, to dial, to
-    /// answer, to move a piece of a body.
-    #[inline]
-    pub(crate) fn poll_turn(&self) -> Poll<()> {
-        let task = self.deadline.task();
-        if self.standing.takes_turn(task, self.worker.rounds()) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+    /// A request was read, and leads to this tenant or to none: returns when it is its turn to begin, among all that wants to
+    /// be done now.
+    pub(crate) async fn turn_to_begin(&self, tenant: Option<&Arc<Bulkhead>>) {
+        let (task, rounds) = (self.deadline.task(), self.worker.rounds());
+        self.standing.works_for(tenant, rounds);
+        until(|| self.standing.takes_turn_to_begin(task, rounds)).await;
     }
 
+    /// The same for something that has begun: to dial, say.
     pub(crate) async fn turn(&self) {
-        poll_fn(|_| self.poll_turn()).await;
+        until(|| self.takes_turn()).await;
+    }
+
+    /// The same for an answer.
+    pub(crate) async fn turn_to_answer(&self) {
+        let (task, rounds) = (self.deadline.task(), self.worker.rounds());
+        until(|| self.standing.answers(task, rounds)).await;
+    }
+
+    /// Whether a piece of a body may be moved now; if not, the connection's task is woken when it may.
+    #[inline]
+    pub(crate) fn takes_turn(&self) -> bool {
+        let rounds = self.worker.rounds();
+        self.standing.takes_turn(self.deadline.task(), rounds)
     }
 
     pub(crate) fn end_request(&self) {

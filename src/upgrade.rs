@@ -135,7 +135,9 @@ impl Pipe {
                 State::Shut => return Poll::Ready(Ok(())),
             }
             if self.state == State::Open {
-                ready!(session.poll_turn());
+                if !session.takes_turn() {
+                    return Poll::Pending;
+                }
                 let mut buffer = ReadBuf::new(scratch);
                 ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
                 if !buffer.filled().is_empty() {

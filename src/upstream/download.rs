@@ -122,7 +122,7 @@ impl Download {
                 Decoded::Data(data) => self.begin_data(data, connection, client),
                 Decoded::Trailers(trailers) => self.end(client, Some(&trailers)),
                 Decoded::End => self.end(client, None),
-                Decoded::More if client.session().poll_turn().is_pending() => {
+                Decoded::More if !client.session().takes_turn() => {
                     connection.wire.input.rest();
                     return Ok(Poll::Pending);
                 }

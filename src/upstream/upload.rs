@@ -171,7 +171,7 @@ impl Upload {
                 }
                 Decoded::Trailers(trailers) => self.end(connection, Some(trailers)),
                 Decoded::End => self.end(connection, None),
-                Decoded::More if client.session().poll_turn().is_pending() => {
+                Decoded::More if !client.session().takes_turn() => {
                     client.wire.input.rest();
                     return Ok(Poll::Pending);
                 }
