@@ -197,6 +197,18 @@ pub(crate) enum State {
     Away,
 }
 
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Idle => "idle",
+            Self::Aside => "aside",
+            Self::Out => "out",
+            Self::Away => "away",
+        })
+    }
+}
+
 impl State {
     fn of(route: &Route) -> Self {
         let states = route

@@ -5,9 +5,11 @@ pub mod check;
 mod demo;
 mod explain;
 mod healthcheck;
+mod live;
 mod routes;
 mod run;
 pub mod schema;
+mod table;
 mod usage;
 
 use std::{
@@ -52,6 +54,9 @@ enum Command {
     Routes {
         #[arg(long)]
         json: bool,
+        /// How each tenant fares now, as the edge that runs tells it
+        #[arg(long)]
+        live: bool,
     },
     /// Say where a request would go and why, and what its app would be told
     Explain(explain::Given),
@@ -89,12 +94,16 @@ pub fn execute(arguments: Arguments) -> anyhow::Result<bool> {
             let path = instead.unwrap_or(path);
             Ok(check::check(&path, &env, coloured, &mut out, &mut err)?)
         }
-        Command::Routes { json } => {
+        Command::Routes { json, live } => {
             let Some(config) = load(&mut Source::new(path), coloured, &mut err)? else {
                 return Ok(false);
             };
             let out = &mut io::BufWriter::new(out.lock());
-            routes::routes(&config, json, out)?;
+            if live {
+                live::live(&config.admin, json, out)?;
+            } else {
+                routes::routes(&config, json, out)?;
+            }
             out.flush()?;
             Ok(true)
         }
@@ -194,7 +203,10 @@ mod tests {
             assert_eq!(parsed.config, Some("a.toml".into()));
             assert!(matches!(
                 parsed.command,
-                Some(Command::Routes { json: false })
+                Some(Command::Routes {
+                    json: false,
+                    live: false
+                })
             ));
         }
     }

@@ -10,6 +10,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::table::{self, Side};
 use crate::{
     config::{Config, Route, Upstream},
     route::HostPattern,
@@ -22,19 +23,9 @@ pub(super) fn routes(config: &Config, json: bool, out: &mut dyn Write) -> io::Re
         serde_json::to_writer_pretty(&mut *out, &rows)?;
         return writeln!(out);
     }
-    let head = ["HOST", "PATH", "TENANT", "UPSTREAM"].map(str::to_owned);
-    let table: Vec<[String; 4]> = std::iter::once(head)
-        .chain(rows.iter().map(Row::cells))
-        .collect();
-    let width = |column: usize| {
-        let cells = table.iter().map(|cells| cells[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let (host, path, tenant) = (width(0), width(1), width(2));
-    for [a, b, c, d] in &table {
-        writeln!(out, "{a:<host$}  {b:<path$}  {c:<tenant$}  {d}")?;
-    }
-    Ok(())
+    let columns = ["HOST", "PATH", "TENANT", "UPSTREAM"].map(|head| (head, Side::Left));
+    let rows: Vec<_> = rows.iter().map(Row::cells).collect();
+    table::write(columns, &rows, out)
 }
 
 #[derive(Serialize)]

@@ -14,6 +14,10 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::Serialize;
 
+use super::table::{
+    self,
+    Side::{Left, Right},
+};
 use crate::{
     config::Source,
     telemetry::ledger::{Totals, Unreadable, read, secs_and_micros},
@@ -90,31 +94,20 @@ pub(super) fn usage(
 fn table(tenants: &BTreeMap<String, Totals>, out: &mut dyn Write) -> io::Result<()> {
     let mut all = Totals::default();
     tenants.values().for_each(|totals| all.add(*totals));
-    let head = [
-        "TENANT",
-        "REQUESTS",
-        "BYTES IN",
-        "BYTES OUT",
-        "UPSTREAM SECONDS",
+    let columns = [
+        ("TENANT", Left),
+        ("REQUESTS", Right),
+        ("BYTES IN", Right),
+        ("BYTES OUT", Right),
+        ("UPSTREAM SECONDS", Right),
     ];
     // No tenant has such a name.
-    let rows = tenants
+    let rows: Vec<_> = tenants
         .iter()
         .map(|(tenant, totals)| cells(tenant, totals))
-        .chain([cells("(all)", &all)]);
-    let table: Vec<[String; 5]> = [head.map(str::to_owned)].into_iter().chain(rows).collect();
-    let widths: [usize; 5] = std::array::from_fn(|column| {
-        let cells = table.iter().map(|cells| cells[column].chars().count());
-        cells.max().unwrap_or(0)
-    });
-    let [tenant, requests, bytes_in, bytes_out, seconds] = widths;
-    for [a, b, c, d, e] in &table {
-        writeln!(
-            out,
-            "{a:<tenant$}  {b:>requests$}  {c:>bytes_in$}  {d:>bytes_out$}  {e:>seconds$}"
-        )?;
-    }
-    Ok(())
+        .chain([cells("(all)", &all)])
+        .collect();
+    table::write(columns, &rows, out)
 }
 
 fn cells(tenant: &str, totals: &Totals) -> [String; 5] {

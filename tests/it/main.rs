@@ -39,6 +39,7 @@ mod retries;
 mod routing;
 mod shutdown;
 mod support;
+mod telling;
 mod tidy;
 mod upgrades;
 mod usage;
