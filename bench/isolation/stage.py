@@ -32,8 +32,7 @@ HAPROXY_MAXCONN = 64
 POTTER_MS = 2
 RATE = 100
 FRESH_EVERY = 10
-# To read Pss walks all of an edge's pages, and an edge that wants memory meanwhile waits. At this pace it can't reach a
-# p99.
+# How often it is looked at what an edge has resident.
 SAMPLE_S = 0.5
 
 
@@ -67,7 +66,7 @@ class Stage:
 
     def memory_kib(self) -> int:
         assert self.edge.process
-        return machine.memory_kib(self.edge.process.pid)
+        return machine.resident_kib(self.edge.process.pid)
 
 
 @cache
