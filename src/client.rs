@@ -111,6 +111,9 @@ impl Client {
             match self.wire.poll_fill(cx, SMALL_BYTES) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Heard::Over),
+                Poll::Pending if self.session.makes_room_unasked() => {
+                    return Poll::Ready(Heard::Over);
+                }
                 Poll::Pending if !self.session.deadline().passed() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(self.out_of_time()),
             }
@@ -292,7 +295,9 @@ impl Client {
 
     /// Whether the request at hand is to be this connection's last, whatever the client wishes.
     pub(crate) fn is_last_request(&self) -> bool {
-        self.session.worker().is_draining() || self.requests >= self.requests_max
+        self.session.worker().is_draining()
+            || self.requests >= self.requests_max
+            || self.session.makes_room()
     }
 
     /// How a connection ends on which all was said: at once, unless there is more that nobody will read.

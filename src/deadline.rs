@@ -24,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     now: Cell<u64>,
+    /// From where some are woken next.
+    next: Cell<usize>,
     tasks: RefCell<Slab<Rc<Task>>>,
 }
 
@@ -62,6 +64,17 @@ impl Deadlines {
     /// Wakes every connection, whatever it waits for, so that it sees that the worker's state has changed.
     pub(crate) fn wake_all(&self) {
         for (_, task) in self.tasks.borrow().iter() {
+            task.waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes so many connections, others each time.
+    pub(crate) fn wake_some(&self, count: usize) {
+        let tasks = self.tasks.borrow();
+        let first = self.next.get();
+        let next = first + count;
+        self.next.set(if next < tasks.capacity() { next } else { 0 });
+        for task in (first..next).filter_map(|key| tasks.get(key)) {
             task.waker.wake_by_ref();
         }
     }

@@ -60,6 +60,9 @@ pub(crate) struct Rounds {
     last: Cell<*const Share>,
     /// For how many ticks more there is company.
     company: Cell<u32>,
+    /// Who has most of the connections, as seen when there were too many, and how many of those are still to be closed.
+    heaviest: Cell<*const Share>,
+    to_close: Cell<usize>,
     /// Told when somebody begins to wait.
     awaited: Notify,
     /// How many shares there may be until unused ones are looked for.
@@ -78,6 +81,7 @@ struct Share {
     queue: RefCell<VecDeque<Rc<Task>>>,
     /// Whether it stands among those that wait.
     waits: Cell<bool>,
+    connections: Cell<usize>,
 }
 
 /// Where a connection stands among those that want something to be done.
@@ -107,6 +111,8 @@ impl Default for Rounds {
             share_units: Cell::new(LONE_ROUND_UNITS),
             last: Cell::new(ptr::null()),
             company: Cell::new(0),
+            heaviest: Cell::new(ptr::null()),
+            to_close: Cell::new(0),
             awaited: Notify::new(),
             shares_max: Cell::new(SHARES_KEPT),
         }
@@ -147,6 +153,17 @@ impl Rounds {
     pub(crate) fn tick(&self) {
         self.company.set(self.company.get().saturating_sub(1));
         self.set_share(self.waiting.borrow().len());
+        self.to_close.set(0);
+    }
+
+    /// Has so many connections closed, until the next tick, of whoever has most of them.
+    pub(crate) fn make_room(&self, connections: usize) {
+        let shares = self.shares.borrow();
+        let all = shares.values().chain([&self.nobodys]);
+        if let Some(heaviest) = all.max_by_key(|share| share.connections.get()) {
+            self.heaviest.set(Rc::as_ptr(heaviest));
+            self.to_close.set(connections);
+        }
     }
 
     /// What each of `waiting` tenants gets of a round.
@@ -244,9 +261,22 @@ impl Standing {
     pub(crate) fn works_for(&self, tenant: Option<&Arc<Bulkhead>>, rounds: &Rounds) {
         let mut share = self.share.borrow_mut();
         if !share.as_ref().is_some_and(|share| share.is_of(tenant)) {
-            *share = Some(rounds.share(tenant));
+            let next = rounds.share(tenant);
+            next.connections.set(next.connections.get() + 1);
+            leave(share.replace(next));
             self.ahead.set(false);
         }
+    }
+
+    /// Whether the connection is one of those that are to make room.
+    pub(crate) fn makes_room(&self, rounds: &Rounds) -> bool {
+        let left = rounds.to_close.get();
+        let is = left > 0
+            && self.share.borrow().as_ref().map(Rc::as_ptr) == Some(rounds.heaviest.get());
+        if is {
+            rounds.to_close.set(left - 1);
+        }
+        is
     }
 
     /// Whether it is the connection's turn to do one thing more, which it then does; if not, its task is woken when it is.
@@ -321,6 +351,18 @@ impl Standing {
         {
             share.spend(u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX));
         }
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        leave(self.share.take());
+    }
+}
+
+fn leave(share: Option<Rc<Share>>) {
+    if let Some(share) = share {
+        share.connections.set(share.connections.get() - 1);
     }
 }
 
@@ -536,6 +578,26 @@ mod tests {
         assert!(!goes_on(&other, &rounds));
         let new = Connection::new(Some(&tenant()), &rounds);
         assert!(goes_on(&new, &rounds));
+    }
+
+    #[test]
+    fn whoever_has_most_connections_makes_room_until_the_next_tick() {
+        let rounds = Rounds::default();
+        let mut thor = connections(5, &tenant(), &rounds);
+        let potter = connections(3, &tenant(), &rounds);
+        let closing = |all: &[Connection]| {
+            let is = |one: &&Connection| one.standing.makes_room(&rounds);
+            all.iter().filter(is).count()
+        };
+        assert_eq!(closing(&thor), 0);
+        rounds.make_room(2);
+        assert_eq!((closing(&potter), closing(&thor), closing(&thor)), (0, 2, 0));
+        rounds.make_room(2);
+        rounds.tick();
+        assert_eq!(closing(&thor), 0);
+        thor.truncate(2);
+        rounds.make_room(1);
+        assert_eq!((closing(&thor), closing(&potter)), (0, 1));
     }
 
     #[test]

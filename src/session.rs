@@ -16,6 +16,9 @@ use crate::{
     bulkhead::Bulkhead, deadline::Deadline, proxy_header::Source, rounds::Standing, worker::Worker,
 };
 
+/// A connection that has been idle for less is closed with an answer only.
+const IDLE_TICKS: u64 = 10;
+
 #[derive(Debug)]
 pub(crate) struct Session {
     worker: Rc<Worker>,
@@ -24,6 +27,8 @@ pub(crate) struct Session {
     passed_on: OnceCell<Peer>,
     deadline: Deadline,
     phase: Cell<Phase>,
+    /// The tick at which the last request ended.
+    idle_since: Cell<u64>,
     /// How long an idle connection is kept.
     keepalive: Duration,
     /// How long a client may take for a request's head, from its first byte.
@@ -139,6 +144,7 @@ impl Session {
             passed_on: OnceCell::new(),
             deadline,
             phase: Cell::new(Phase::Fresh),
+            idle_since: Cell::new(0),
             keepalive: limits.keepalive,
             header_read: limits.header_read,
             bytes_in: Cell::new(0),
@@ -218,6 +224,18 @@ impl Session {
         self.standing.takes_turn_ahead(self.deadline.task(), rounds)
     }
 
+    /// Whether the edge needs the connection's place for another client. It would be one of its tenant's, which has most.
+    pub(crate) fn makes_room(&self) -> bool {
+        self.standing.makes_room(self.worker.rounds())
+    }
+
+    /// The same for one that has been idle for so long that its client hardly sends a request at this moment.
+    pub(crate) fn makes_room_unasked(&self) -> bool {
+        let idle = self.phase.get() == Phase::Idle
+            && self.worker.deadlines().now() >= self.idle_since.get() + IDLE_TICKS;
+        idle && self.makes_room()
+    }
+
     /// A request was read, and leads to this tenant or to none: returns when it is its turn to begin, among all that wants to
     /// be done now.
     pub(crate) async fn turn_to_begin(&self, tenant: Option<&Arc<Bulkhead>>) {
@@ -246,6 +264,7 @@ impl Session {
 
     pub(crate) fn end_request(&self) {
         self.phase.set(Phase::Idle);
+        self.idle_since.set(self.worker.deadlines().now());
         self.deadline.set(self.keepalive);
     }
 

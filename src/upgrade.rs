@@ -35,11 +35,18 @@ pub(crate) async fn run(
     let mut up = Pipe::holding(&mut client.input);
     let mut down = Pipe::holding(&mut app.input);
     session.begin_response(idle);
+    // Where both have to wait for their turn, each comes first as often as the other.
+    let mut down_first = true;
     let end = poll_fn(|cx| {
+        down_first = !down_first;
         let mut scratch = session.worker().scratch();
         let (ours, theirs) = (&mut client.stream, &mut app.stream);
+        let early = down_first.then(|| down.poll(cx, &session, theirs, ours, &mut scratch));
         let up_end = up.poll(cx, &session, ours, theirs, &mut scratch)?;
-        let down_end = down.poll(cx, &session, theirs, ours, &mut scratch)?;
+        let down_end = match early {
+            Some(end) => end?,
+            None => down.poll(cx, &session, theirs, ours, &mut scratch)?,
+        };
         let (sent, received) = (up.take_moved(), down.take_moved());
         session.count_bytes_in(sent);
         session.count_bytes_out(received);

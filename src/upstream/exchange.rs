@@ -29,8 +29,7 @@ use crate::{
 const INTERIM_MAX: u32 = 16;
 /// Interim responses wait for a client that doesn't read, up to this; more are dropped.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
-/// A client that asked for 100 Continue gets to send its body after this even if the app doesn't answer: apps of
-/// HTTP/1.0 never will (RFC 9110 §10.1.1).
+/// After this a client that waits for 100 Continue may send: apps of HTTP/1.0 never say so (RFC 9110 §10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -56,11 +55,11 @@ pub(crate) struct Exchange {
     taken: bool,
     /// Whether it has stopped reading.
     broken: bool,
+    client_first: bool,
 }
 
 impl Exchange {
-    /// Over a connection whose head buffer holds the request's head. In a box, because it is passed on by each that
-    /// has a part in the request.
+    /// Over a connection whose output holds the request's head. In a box, since it is handed on.
     pub(crate) fn new(
         mut connection: Connection,
         mut upload: Option<Upload>,
@@ -83,6 +82,7 @@ impl Exchange {
             download: None,
             taken: true,
             broken: false,
+            client_first: false,
         });
         client.session().deadline().set(exchange.patience());
         exchange
@@ -193,8 +193,9 @@ impl Exchange {
         cx: &mut Context<'_>,
         client: &mut Client,
     ) -> Poll<Result<(), Failure>> {
-        let uploads = self.upload.is_some();
-        if uploads {
+        // Where both bodies have to wait for their turn, each comes first as often as the other.
+        self.client_first = self.upload.is_some() && !self.client_first;
+        if self.client_first {
             self.poll_client(cx, client)?;
         }
         if let Some(download) = &mut self.download
@@ -202,7 +203,7 @@ impl Exchange {
         {
             return Poll::Ready(ended.map_err(Failure::from));
         }
-        if !uploads {
+        if !self.client_first {
             self.poll_client(cx, client)?;
         }
         if client.session().deadline().passed() {

@@ -46,6 +46,11 @@ use crate::{
 
 /// Clients that a full worker turns away in good order at one time; it closes on further ones as soon as they are told.
 const PARTINGS_MAX: usize = 64;
+/// This part of all places is kept free, as far as it can be had from whoever has most of them.
+const RESERVE_PART: usize = 64;
+/// Connections that are closed for that in a tick, and those that are woken to see whether they are among them.
+const CLOSED_MAX: usize = 256;
+const WOKEN_MAX: usize = 512;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -129,6 +134,8 @@ pub(crate) struct Worker {
     scratch: RefCell<Box<[u8]>>,
     stage: Cell<Stage>,
     connections: Cell<usize>,
+    /// The tick at which room was made last.
+    made_room: Cell<u64>,
     /// Clients that are being turned away.
     partings: Cell<usize>,
     /// Told when the last connection has gone.
@@ -158,6 +165,7 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             stage: Cell::new(Stage::Serving),
             connections: Cell::new(0),
+            made_room: Cell::new(0),
             partings: Cell::new(0),
             empty: Notify::new(),
         }
@@ -194,7 +202,19 @@ impl Worker {
         self.shared.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.set(self.connections.get() + 1);
         let place = Place(Rc::clone(self));
+        if before + most / RESERVE_PART >= most {
+            self.make_room();
+        }
         (before < most).then_some(place)
+    }
+
+    /// Has whoever has most connections close some of them: those that are idle, and others with their next answer.
+    fn make_room(&self) {
+        let now = self.deadlines.now();
+        if self.made_room.replace(now) != now {
+            self.rounds.make_room(CLOSED_MAX);
+            self.deadlines.wake_some(WOKEN_MAX);
+        }
     }
 
     /// Time for a client that can't have a place to be told so in good order, if not too many take it already.

@@ -14,6 +14,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::support::{
     client::Client,
     edge::{Edge, tenant},
+    eventually,
     upstream::Upstream,
 };
 
@@ -103,4 +104,27 @@ fn a_flood_of_unknown_hosts_costs_a_tenant_a_round_and_not_the_whole_queue() {
     let answered = answered_during(flood, &edge);
     println!("nobody: {answered}");
     assert!(answered > 12, "{answered} of potter's were answered");
+}
+
+#[test]
+fn a_tenant_that_hoards_connections_makes_room_for_others() {
+    let (thor, potter) = (Upstream::saying("thor"), Upstream::saying("potter"));
+    let tenants = [tenant("thor", &thor), tenant("potter", &potter)].concat();
+    let edge = on_one_core(format!("limits.connections = 128\n{tenants}"));
+    let asks = |host: &str, text: &str| {
+        let mut client = edge.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let response = client.try_response_to("GET")?;
+        (response.text() == text).then_some(client)
+    };
+    let hoard: Vec<_> = (0..128).map_while(|_| asks("thor.polls.local", "thor")).collect();
+    assert!(hoard.len() > 120, "{} of thor's", hoard.len());
+    let mut guests = Vec::new();
+    eventually("potter's clients are let in", || {
+        guests.extend(asks("potter.polls.local", "potter"));
+        guests.len() == 40
+    });
+    for guest in &mut guests {
+        guest.get("potter.polls.local", "/").expect(200, "potter");
+    }
 }
