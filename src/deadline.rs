@@ -73,7 +73,8 @@ impl Deadlines {
         let tasks = self.tasks.borrow();
         let first = self.next.get();
         let next = first + count;
-        self.next.set(if next < tasks.capacity() { next } else { 0 });
+        self.next
+            .set(if next < tasks.capacity() { next } else { 0 });
         for task in (first..next).filter_map(|key| tasks.get(key)) {
             task.waker.wake_by_ref();
         }

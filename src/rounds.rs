@@ -271,8 +271,8 @@ impl Standing {
     /// Whether the connection is one of those that are to make room.
     pub(crate) fn makes_room(&self, rounds: &Rounds) -> bool {
         let left = rounds.to_close.get();
-        let is = left > 0
-            && self.share.borrow().as_ref().map(Rc::as_ptr) == Some(rounds.heaviest.get());
+        let is =
+            left > 0 && self.share.borrow().as_ref().map(Rc::as_ptr) == Some(rounds.heaviest.get());
         if is {
             rounds.to_close.set(left - 1);
         }
@@ -591,7 +591,10 @@ mod tests {
         };
         assert_eq!(closing(&thor), 0);
         rounds.make_room(2);
-        assert_eq!((closing(&potter), closing(&thor), closing(&thor)), (0, 2, 0));
+        assert_eq!(
+            (closing(&potter), closing(&thor), closing(&thor)),
+            (0, 2, 0)
+        );
         rounds.make_room(2);
         rounds.tick();
         assert_eq!(closing(&thor), 0);

@@ -117,7 +117,9 @@ fn a_tenant_that_hoards_connections_makes_room_for_others() {
         let response = client.try_response_to("GET")?;
         (response.text() == text).then_some(client)
     };
-    let hoard: Vec<_> = (0..128).map_while(|_| asks("thor.polls.local", "thor")).collect();
+    let hoard: Vec<_> = (0..128)
+        .map_while(|_| asks("thor.polls.local", "thor"))
+        .collect();
     assert!(hoard.len() > 120, "{} of thor's", hoard.len());
     let mut guests = Vec::new();
     eventually("potter's clients are let in", || {
