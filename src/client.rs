@@ -103,9 +103,8 @@ impl Client {
                 return Poll::Ready(heard);
             }
             self.mind_drain();
-            let comes =
-                self.wire.input.is_empty() && self.wire.stream.poll_read_ready(cx).is_ready();
-            if comes && !self.session.may_read_on() {
+            if self.session.has_to_wait() && self.comes(cx) {
+                self.session.wait_for_turn();
                 return Poll::Pending;
             }
             match self.wire.poll_fill(cx, SMALL_BYTES) {
@@ -118,6 +117,11 @@ impl Client {
                 Poll::Pending => return Poll::Ready(self.out_of_time()),
             }
         }
+    }
+
+    /// Whether something has come that isn't read yet.
+    fn comes(&self, cx: &mut Context<'_>) -> bool {
+        self.wire.stream.poll_read_ready(cx).is_ready()
     }
 
     /// What can be made of the bytes that are here, if it is something whole.

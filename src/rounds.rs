@@ -96,11 +96,7 @@ pub(crate) enum Turn {
 
 /// Whose share a connection's work is taken from.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
-    share: RefCell<Option<Rc<Share>>>,
-    /// Whether it has had the turn of the next request already.
-    ahead: Cell<bool>,
-}
+pub(crate) struct Standing(RefCell<Option<Rc<Share>>>);
 
 impl Default for Rounds {
     fn default() -> Self {
@@ -235,6 +231,12 @@ impl Share {
         self.spent.get()
     }
 
+    /// Whether there is something left of it, and nobody comes first.
+    #[inline]
+    fn has_room(&self, units: u32) -> bool {
+        self.spent(units) < units && !self.waits.get()
+    }
+
     #[inline]
     fn spend(&self, units: u32) {
         self.spent.set(self.spent.get().saturating_add(units));
@@ -259,12 +261,11 @@ impl Standing {
     /// What the connection does from now on is done for this tenant, or for none.
     #[inline]
     pub(crate) fn works_for(&self, tenant: Option<&Arc<Bulkhead>>, rounds: &Rounds) {
-        let mut share = self.share.borrow_mut();
+        let mut share = self.0.borrow_mut();
         if !share.as_ref().is_some_and(|share| share.is_of(tenant)) {
             let next = rounds.share(tenant);
             next.connections.set(next.connections.get() + 1);
             leave(share.replace(next));
-            self.ahead.set(false);
         }
     }
 
@@ -272,7 +273,7 @@ impl Standing {
     pub(crate) fn makes_room(&self, rounds: &Rounds) -> bool {
         let left = rounds.to_close.get();
         let is =
-            left > 0 && self.share.borrow().as_ref().map(Rc::as_ptr) == Some(rounds.heaviest.get());
+            left > 0 && self.0.borrow().as_ref().map(Rc::as_ptr) == Some(rounds.heaviest.get());
         if is {
             rounds.to_close.set(left - 1);
         }
@@ -283,7 +284,7 @@ impl Standing {
     #[inline]
     pub(crate) fn takes_turn(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
         self.goes_on(task, rounds, |share, units| {
-            let has_room = share.spent(units) < units && !share.waits.get();
+            let has_room = share.has_room(units);
             if has_room {
                 share.spend(1);
             }
@@ -291,18 +292,22 @@ impl Standing {
         })
     }
 
-    /// The same for the next request, before it is read. Most connections ask for one tenant.
+    /// Whether the connection's next request has to wait, or waits already, as far as it is the same tenant's as the last. Then
+    /// it isn't even read.
     #[inline]
-    pub(crate) fn takes_turn_ahead(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
-        let has = self.ahead.get() || self.takes_turn(task, rounds);
-        self.ahead.set(has);
-        has
+    pub(crate) fn has_to_wait(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
+        match (task.turn.get(), &*self.0.borrow()) {
+            (Turn::Called, _) | (_, None) => false,
+            (Turn::Waiting, Some(_)) => true,
+            (Turn::NotWaiting, Some(share)) => !share.has_room(rounds.share_units.get()),
+        }
     }
 
-    /// The same for the request that was read.
-    #[inline]
-    pub(crate) fn takes_turn_to_begin(&self, task: &Rc<Task>, rounds: &Rounds) -> bool {
-        self.ahead.take() || self.takes_turn(task, rounds)
+    /// Has the task woken when it is its turn.
+    pub(crate) fn waits(&self, task: &Rc<Task>, rounds: &Rounds) {
+        if let (Turn::NotWaiting, Some(share)) = (task.turn.get(), &*self.0.borrow()) {
+            rounds.wait(share, task);
+        }
     }
 
     /// The same for an answer, whose request had its turn.
@@ -323,7 +328,7 @@ impl Standing {
         rounds: &Rounds,
         has_room: impl FnOnce(&Share, u32) -> bool,
     ) -> bool {
-        let share = self.share.borrow();
+        let share = self.0.borrow();
         let Some(share) = &*share else {
             return true;
         };
@@ -347,7 +352,7 @@ impl Standing {
     #[inline]
     pub(crate) fn moved(&self, bytes: usize) {
         if bytes >= PIECE_BYTES
-            && let Some(share) = &*self.share.borrow()
+            && let Some(share) = &*self.0.borrow()
         {
             share.spend(u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX));
         }
@@ -356,7 +361,7 @@ impl Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        leave(self.share.take());
+        leave(self.0.take());
     }
 }
 
@@ -524,25 +529,26 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_was_had_ahead_is_not_taken_again_unless_it_was_another_tenants() {
+    fn who_has_waited_to_be_read_does_not_wait_to_begin() {
         let rounds = company();
-        let [thor, potter] = [tenant(), tenant()];
-        let [one, ..] = &connections(1, &thor, &rounds)[..] else {
-            panic!("one");
+        let thor = connections(2 * SHARE, &tenant(), &rounds);
+        let has_to_wait = |one: &Connection| {
+            let task = one.deadline.task();
+            one.standing.has_to_wait(task, &rounds)
         };
-        let (standing, task) = (&one.standing, one.deadline.task());
-        let spent = || standing.share.borrow().as_ref().unwrap().spent.get();
-        assert!(standing.takes_turn_ahead(task, &rounds));
-        assert!(
-            standing.takes_turn_ahead(task, &rounds),
-            "it has it already"
-        );
-        assert!(standing.takes_turn_to_begin(task, &rounds));
-        assert_eq!(spent(), 1);
-        assert!(standing.takes_turn_ahead(task, &rounds));
-        standing.works_for(Some(&potter), &rounds);
-        assert!(standing.takes_turn_to_begin(task, &rounds));
-        assert_eq!(spent(), 1, "of potter's");
+        let last = &thor[2 * SHARE - 1];
+        assert!(!has_to_wait(last));
+        who(&thor[..SHARE], &rounds);
+        assert!(has_to_wait(last), "the share is used up");
+        last.standing.waits(last.deadline.task(), &rounds);
+        last.standing.waits(last.deadline.task(), &rounds);
+        assert!(has_to_wait(last));
+        next(&rounds);
+        assert!(!has_to_wait(last));
+        // Others come meanwhile.
+        who(&thor[..SHARE], &rounds);
+        assert!(goes_on(last, &rounds));
+        assert!(!goes_on(last, &rounds), "once");
     }
 
     #[test]

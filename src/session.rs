@@ -217,11 +217,17 @@ impl Session {
         self.standing.moved(bytes);
     }
 
-    /// Whether the next request may be read, as far as others of the tenant that was asked for last don't come first.
+    /// Whether others of its tenant come before the connection's next request.
     #[inline]
-    pub(crate) fn may_read_on(&self) -> bool {
+    pub(crate) fn has_to_wait(&self) -> bool {
         let rounds = self.worker.rounds();
-        self.standing.takes_turn_ahead(self.deadline.task(), rounds)
+        self.standing.has_to_wait(self.deadline.task(), rounds)
+    }
+
+    /// Has its task woken when it is its turn.
+    pub(crate) fn wait_for_turn(&self) {
+        let rounds = self.worker.rounds();
+        self.standing.waits(self.deadline.task(), rounds);
     }
 
     /// Whether the edge needs the connection's place for another client. It would be one of its tenant's, which has most.
@@ -239,9 +245,8 @@ impl Session {
     /// A request was read, and leads to this tenant or to none: returns when it is its turn to begin, among all that wants to
     /// be done now.
     pub(crate) async fn turn_to_begin(&self, tenant: Option<&Arc<Bulkhead>>) {
-        let (task, rounds) = (self.deadline.task(), self.worker.rounds());
-        self.standing.works_for(tenant, rounds);
-        until(|| self.standing.takes_turn_to_begin(task, rounds)).await;
+        self.standing.works_for(tenant, self.worker.rounds());
+        self.turn().await;
     }
 
     /// The same for something that has begun: to dial, say.
