@@ -46,8 +46,9 @@ impl Log {
     /// All lines of a run, which is over. The writer is a thread of its own, so a last line marks the end: lines of one
     /// worker stay in order.
     pub(super) fn lines(&self, worker: &Worker, began: Instant) -> Vec<Line> {
-        worker.log(|batch| {
-            batch.push(&access_log::Line {
+        worker.over(
+            None,
+            &access_log::Line {
                 tenant: None,
                 host: None,
                 method: None,
@@ -64,8 +65,8 @@ impl Log {
                 client: b"",
                 request_id: Some(END.as_bytes()),
                 error: None,
-            });
-        });
+            },
+        );
         worker.tick(began);
         let mut lines = Vec::new();
         loop {
