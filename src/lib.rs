@@ -1,8 +1,9 @@
 //! hostler leads each request by its Host to the containers of one tenant, and to no others.
 //!
 //! The path of a request, in reading order: `listener` (accepting, on what `socket` has bound), `worker` (one
-//! thread), `connection`, `client`, `proxy_header` and `session` (one client), `handle` (the table of contents of a request), `request`,
-//! `method`, `route`, `limits`, `bulkhead`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`.
+//! thread), `connection`, `client`, `proxy_header` and `session` (one client), `rounds` (whose turn it is), `handle` (the table of contents
+//! of a request), `request`,
+//! `method`, `route`, `limits`, `bulkhead`, `headers`, `forward`, `upstream`, `http1`, `upgrade`, `error`, `telemetry::record`, `telemetry::counters`.
 //!
 //! Everything else: `config` (the file), `snapshot` (what a request reads of it), `edge` (what starts and holds it
 //! all), `edge_error`, `listening`, `holder`, `handover`, `reload`, `shutdown`, `admin`, `telemetry`, `cli`. ARCHITECTURE.md has the map.
