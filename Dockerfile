@@ -1,10 +1,16 @@
 # The edge. Built once, it serves any tenants: they are named in proxy.toml alone.
 FROM rust:1.95-slim-bookworm AS build
 
+# The allocator is C, and has a makefile.
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends make \
+ && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /build
 
 # The dependencies before the code, compiled against an empty crate, so that an edit of the code
 # does not compile them again.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
  && cargo build --release --locked \

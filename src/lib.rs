@@ -44,6 +44,7 @@ mod shutdown;
 mod snapshot;
 mod socket;
 mod spares;
+mod stock;
 mod stream;
 mod telemetry;
 mod upgrade;

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use crate::{http1::Buffer, stream::Stream};
+use crate::{http1::Buffer, stock::Stock, stream::Stream};
 
 /// Enough for the head of most messages.
 const OUTPUT_BYTES: usize = 1024;
@@ -21,7 +21,7 @@ const OUTPUT_KEPT_BYTES: usize = 4 * 1024;
 const OUTPUT_GONE_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<Stock<Vec<u8>>> = const { RefCell::new(Stock::of(OUTPUTS_KEPT)) };
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Wire {
             self.sent = 0;
         }
         if self.output.capacity() == 0 {
-            let kept = OUTPUTS.with_borrow_mut(Vec::pop);
+            let kept = OUTPUTS.with_borrow_mut(Stock::take);
             self.output = kept.unwrap_or_else(|| Vec::with_capacity(OUTPUT_BYTES));
         }
         &mut self.output
@@ -134,13 +134,16 @@ impl Wire {
         if self.is_flushed() && self.output.capacity() > 0 {
             self.forget_output();
             let output = std::mem::take(&mut self.output);
-            OUTPUTS.with_borrow_mut(|kept| {
-                if output.capacity() <= OUTPUT_KEPT_BYTES && kept.len() < OUTPUTS_KEPT {
-                    kept.push(output);
-                }
-            });
+            if output.capacity() <= OUTPUT_KEPT_BYTES {
+                OUTPUTS.with_borrow_mut(|kept| kept.keep(output));
+            }
         }
     }
+}
+
+/// Drops what of the thread's stock nobody has asked for since it was called last.
+pub(crate) fn shed() {
+    OUTPUTS.with_borrow_mut(Stock::shed);
 }
 
 /// What one write has taken.

@@ -23,3 +23,10 @@ def build_app() -> None:
 def build_edge() -> Path:
     subprocess.run(["cargo", "build", "--release", "--locked"], cwd=PROJECT, check=True)
     return PROJECT / "target/release/hostler"
+
+
+def build_edge_for_counting() -> Path:
+    """The same on the system's allocator, which valgrind replaces to see what is asked of it."""
+    build = ["cargo", "build", "--release", "--locked", "--features", "bench", "--target-dir", "target/bench"]
+    subprocess.run(build, cwd=PROJECT, check=True)
+    return PROJECT / "target/bench/release/hostler"

@@ -16,6 +16,8 @@ REFUSED = "503 queue_full"
 # p99 through the edge, to that beside it; and MiB by which the edge may grow.
 RATIOS = {"keepalive": 1.5, "new": 2.0, "hang": 1.1, "slow-readers": 1.2, "slow-writers": 1.2, "uploads": 2.0}
 GROWTH_MIB: dict[str, tuple[str, float]] = {"hang": ("<", 32), "slow-readers": ("≤", 64), "slow-writers": ("≤", 64)}
+# Of a flood that hangs, when its deadline has been over for two seconds: what the allocator keeps for a thread, and its tables.
+LEFT_MIB = 2
 REFUSED_MS = 10
 SCRAPE_MS = 100
 
@@ -50,6 +52,7 @@ def lines(row: Row) -> Iterator[Line]:
         sign, mib = GROWTH_MIB[name]
         yield Line(f"{title}: growth of the edge, MiB", f"{sign} {mib}", growth_mib, lambda value: value < mib or sign == "≤" and value == mib, "{:.1f}")
     if name == "hang":
+        yield Line(f"{title}: left of that 2 s after the deadline, MiB", f"≤ {LEFT_MIB}", left_mib, lambda value: value <= LEFT_MIB, "{:.1f}")
         yield Line(f"{title}: a refusal beyond the limits, p99 in ms", f"< {REFUSED_MS}", refused_ms, lambda value: value < REFUSED_MS)
     if name == "scrape":
         yield Line(f"{title}: a scrape of {row['tenants']:,} tenants, ms", f"≤ {SCRAPE_MS}", scrape_ms, lambda value: value <= SCRAPE_MS, "{:.1f}")
@@ -66,6 +69,10 @@ def ratio(row: Row) -> float:
 
 def growth_mib(row: Row) -> float:
     return median(one["through"]["memory_kib"] for one in row["rounds"]) / 1024
+
+
+def left_mib(row: Row) -> float:
+    return median(one["through"]["left_kib"] for one in row["rounds"]) / 1024
 
 
 def refused_ms(row: Row) -> float | None:

@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 
+use crate::stock::Stock;
+
 /// Enough for nearly every head, and for the whole of a small message.
 pub(crate) const SMALL_BYTES: usize = 8 * 1024;
 /// Small reads nearly double what a large body costs.
@@ -13,13 +15,15 @@ const SMALL_KEPT: usize = 128;
 const LARGE_KEPT: usize = 32;
 
 thread_local! {
-    static STOCK: RefCell<Stock> = const { RefCell::new(Stock { small: Vec::new(), large: Vec::new() }) };
+    static KEPT: RefCell<Kept> = const {
+        RefCell::new(Kept { small: Stock::of(SMALL_KEPT), large: Stock::of(LARGE_KEPT) })
+    };
 }
 
 #[derive(Debug)]
-struct Stock {
-    small: Vec<Box<[u8]>>,
-    large: Vec<Box<[u8]>>,
+struct Kept {
+    small: Stock<Box<[u8]>>,
+    large: Stock<Box<[u8]>>,
 }
 
 /// A window onto a piece of memory: what was read and hasn't been consumed.
@@ -115,14 +119,14 @@ impl Drop for Buffer {
 
 /// At least so many bytes, whatever they hold.
 fn memory(bytes: usize) -> Box<[u8]> {
-    let (kept, size) = STOCK.with_borrow_mut(|stock| {
+    let (kept, size) = KEPT.with_borrow_mut(|kept| {
         if bytes <= SMALL_BYTES {
-            (stock.small.pop(), SMALL_BYTES)
+            (kept.small.take(), SMALL_BYTES)
         } else if bytes <= LARGE_BYTES / 2 {
             // What grows, such as a long head, takes no more than it needs.
             (None, bytes.next_power_of_two())
         } else if bytes <= LARGE_BYTES {
-            (stock.large.pop(), LARGE_BYTES)
+            (kept.large.take(), LARGE_BYTES)
         } else {
             (None, bytes)
         }
@@ -132,18 +136,23 @@ fn memory(bytes: usize) -> Box<[u8]> {
 
 fn give_back(memory: Box<[u8]>) {
     // While a thread ends its stock may be gone already; then so is the memory.
-    let _ = STOCK.try_with(|stock| {
-        let Ok(mut stock) = stock.try_borrow_mut() else {
+    let _ = KEPT.try_with(|kept| {
+        let Ok(mut kept) = kept.try_borrow_mut() else {
             return;
         };
-        let (kept, most) = match memory.len() {
-            SMALL_BYTES => (&mut stock.small, SMALL_KEPT),
-            LARGE_BYTES => (&mut stock.large, LARGE_KEPT),
-            _ => return,
-        };
-        if kept.len() < most {
-            kept.push(memory);
+        match memory.len() {
+            SMALL_BYTES => kept.small.keep(memory),
+            LARGE_BYTES => kept.large.keep(memory),
+            _ => {}
         }
+    });
+}
+
+/// Drops what of the thread's stock nobody has asked for since it was called last.
+pub(crate) fn shed() {
+    KEPT.with_borrow_mut(|kept| {
+        kept.small.shed();
+        kept.large.shed();
     });
 }
 
@@ -168,7 +177,7 @@ mod tests {
 
     #[test]
     fn memory_goes_back_to_where_it_came_from() {
-        let kept = || STOCK.with_borrow(|stock| (stock.small.len(), stock.large.len()));
+        let kept = || KEPT.with_borrow(|kept| (kept.small.len(), kept.large.len()));
         let before = kept();
         let mut small = Buffer::holding(b"x");
         assert_eq!(small.capacity(), SMALL_BYTES);

@@ -9,7 +9,12 @@ pub(crate) mod ledger;
 pub(crate) mod record;
 pub(crate) mod request_id;
 
-use std::io::{self, IsTerminal};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+    thread,
+};
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -53,12 +58,26 @@ impl Level {
     }
 }
 
-/// Sends the edge's own events to standard error. Fails if the process has a subscriber already.
+/// Sends the edge's own events to standard error, panics among them. Fails if the process has a subscriber already.
 pub(crate) fn init(format: LogFormat, level: LogLevel) -> Result<Level, TryInitError> {
     let format = Format::of(format, &io::stderr());
     let (subscriber, level) = subscriber(format, level, io::stderr);
     subscriber.try_init()?;
+    panic::set_hook(Box::new(tell));
     Ok(level)
+}
+
+/// A panic is told as the other events are. It costs one connection, and nobody else.
+fn tell(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    tracing::error!(
+        thread = thread::current().name(),
+        at = panic.location().map(ToString::to_string),
+        cause = panic.payload_as_str(),
+        backtrace =
+            (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
+        "panicked",
+    );
 }
 
 fn subscriber<W>(

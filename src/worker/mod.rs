@@ -23,7 +23,7 @@ use crate::{
     date::Date,
     deadline::Deadlines,
     headers::{self, Vouched},
-    http1::Fields,
+    http1::{Fields, buffer},
     rounds::Rounds,
     session::Peer,
     snapshot::{Route, Snapshot},
@@ -42,6 +42,7 @@ use crate::{
         resolve::Resolver,
         watch,
     },
+    wire,
 };
 
 /// Clients that a full worker turns away in good order at one time; it closes on further ones as soon as they are told.
@@ -179,6 +180,10 @@ impl Worker {
         self.read(|_| ());
         self.pool.borrow_mut().sweep(self.deadlines.now());
         self.log.borrow_mut().flush();
+        // What a flood had in use is not kept for the next one.
+        self.spares.shed();
+        wire::shed();
+        buffer::shed();
     }
 
     fn enter(&self, stage: Stage) {

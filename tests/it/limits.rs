@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{
     Gate,
     client::Client,
-    edge::{Edge, tenant},
+    edge::{Edge, Setup, tenant},
     eventually,
     upstream::{Connection, Refusing, Upstream, ok},
     websocket::{self, Chat},
@@ -301,6 +301,39 @@ fn permit_is_given_back_when_there_is_no_app() {
         assert_eq!(edge.get(HOST, "/").status, 502);
         eventually("the permit is given back", || now(&edge)["in_flight"] == 0);
     }
+}
+
+#[test]
+fn permit_is_given_back_when_a_handler_panics() {
+    let thor = Upstream::script(|connection| {
+        while let Some(request) = connection.request() {
+            match request.target() {
+                "/panic" => connection
+                    .send("HTTP/1.1 200 OK\r\nX-Clock: fails\r\nContent-Length: 0\r\n\r\n"),
+                _ => connection.send(ok("thor")),
+            }
+        }
+    });
+    let potter = Upstream::saying("potter");
+    let limits = "limits = { requests = 1, queue = 0, connections = 1 }";
+    let edge = Setup::new(&config(&thor, limits, &potter))
+        .with_failing_clock()
+        .start();
+    let mut kept = edge.client();
+    kept.get(HOST, "/").expect(200, "thor");
+    for _ in 0..3 {
+        let mut client = edge.client();
+        client.send(format!("GET /panic HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        assert!(client.try_head().is_none(), "the handler has panicked");
+        eventually("the permit is given back", || now(&edge)["in_flight"] == 0);
+        // Whoever was there before is still served, and so is thor.
+        kept.get(HOST, "/").expect(200, "thor");
+        kept.get("potter.polls.local", "/").expect(200, "potter");
+    }
+    assert_eq!(edge.logged("path", "/panic")["error"], "aborted");
+    let told = edge.await_event(0, "panicked");
+    let thread = told["thread"].as_str().unwrap();
+    assert!(thread.starts_with("worker-"), "{told}");
 }
 
 #[test]

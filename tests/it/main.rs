@@ -30,6 +30,7 @@ mod health;
 mod hold;
 mod leaving;
 mod limits;
+mod memory;
 mod pool;
 mod proxy_protocol;
 mod reload;

@@ -63,6 +63,23 @@ impl Setup {
         self
     }
 
+    /// Has the clock fail once in a worker's thread when an app has sent `X-Clock: fails`: what handles that panics.
+    pub(crate) fn with_failing_clock(self) -> Self {
+        let source = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/support/failing_clock.c"
+        );
+        let library = self.directory().join("failing_clock.so");
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source);
+        assert!(compiler.status().unwrap().success());
+        let library = library.to_str().unwrap().to_owned();
+        self.env("LD_PRELOAD", &library)
+    }
+
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
         self.save_file(name, text);
         self
