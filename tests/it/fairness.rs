@@ -1,10 +1,11 @@
 //! Where the edge itself is what there is too little of, a tenant that asks for little gets it at once.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::Shutdown,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -104,6 +105,63 @@ fn a_flood_of_unknown_hosts_costs_a_tenant_a_round_and_not_the_whole_queue() {
     let answered = answered_during(flood, &edge);
     println!("nobody: {answered}");
     assert!(answered > 12, "{answered} of potter's were answered");
+}
+
+/// Sends without end what an app has to answer with, and takes without end what that sends: how much has come each way during
+/// a flood on the same tenant, which leaves little of its share to this connection.
+fn moved_during_a_flood(request: &str, answer: &'static str) -> [usize; 2] {
+    let up = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&up);
+    let thor = Upstream::script(move |connection| {
+        connection.head();
+        connection.send(answer);
+        let mut writer = connection.writer();
+        let sends = thread::spawn(move || while writer.write_all(&[b'a'; 64 * 1024]).is_ok() {});
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(1..) = connection.read(&mut bytes).inspect(|read| {
+            counted.fetch_add(*read, Ordering::Relaxed);
+        }) {}
+        sends.join().unwrap();
+    });
+    let limits = "limits = { rate = \"1/s burst 1\", body = \"1 TiB\" }\n";
+    let edge = on_one_core(tenant("thor", &thor) + limits);
+    let mut client = edge.client();
+    client.send(request);
+    let (mut writer, closes) = (client.writer(), client.writer());
+    let sends = thread::spawn(move || while writer.write_all(&[b'c'; 64 * 1024]).is_ok() {});
+    client.head();
+    let flood = Flood::begin(&edge, "thor.polls.local");
+    let (up_before, mut down) = (up.load(Ordering::Relaxed), 0);
+    while !flood.is_over() {
+        down += client.exactly(4 * 1024).len();
+    }
+    let up = up.load(Ordering::Relaxed) - up_before;
+    closes.shutdown(Shutdown::Both).unwrap();
+    sends.join().unwrap();
+    [up, down]
+}
+
+#[track_caller]
+fn about_as_much(moved: [usize; 2]) {
+    println!("up and down: {moved:?}");
+    let [up, down] = moved;
+    assert!(up > down / 3 && down > up / 3, "{up} up, {down} down");
+}
+
+#[test]
+fn both_directions_of_a_tunnel_get_on_where_it_has_to_wait_for_its_turn() {
+    about_as_much(moved_during_a_flood(
+        "GET / HTTP/1.1\r\nHost: thor.polls.local\r\nConnection: Upgrade\r\nUpgrade: bytes\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: bytes\r\n\r\n",
+    ));
+}
+
+#[test]
+fn both_bodies_of_an_exchange_get_on_where_it_has_to_wait_for_its_turn() {
+    about_as_much(moved_during_a_flood(
+        "POST / HTTP/1.1\r\nHost: thor.polls.local\r\nContent-Length: 999999999999\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n",
+    ));
 }
 
 #[test]

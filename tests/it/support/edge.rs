@@ -231,6 +231,14 @@ impl Edge {
         self.client().get_with(host, path, "Connection: close\r\n")
     }
 
+    /// Memory that it has, in KiB.
+    pub(crate) fn resident_kib(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let amount = line.unwrap().trim().strip_suffix(" kB");
+        amount.unwrap().parse().unwrap()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
