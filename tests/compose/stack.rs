@@ -17,7 +17,8 @@ use tempfile::TempDir;
 use crate::{browser::Browser, found_within, project, read};
 
 /// What is shipped: the files that a fresh clone builds and runs the stack from.
-const SHIPPED: [&str; 8] = [
+const SHIPPED: [&str; 9] = [
+    ".cargo",
     ".dockerignore",
     "Cargo.lock",
     "Cargo.toml",
