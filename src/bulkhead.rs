@@ -8,11 +8,13 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
+
+use once_cell::race::OnceBox;
 
 use crate::{
     config::TenantLimits,
@@ -30,7 +32,7 @@ pub(crate) struct Bulkhead {
     requests_max: AtomicU32,
     connections_max: AtomicU32,
     /// Of 100,000 tenants few are asked for at one time, so what it takes to count is made when one is.
-    counts: OnceLock<Box<Counts>>,
+    counts: OnceBox<Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +49,7 @@ impl Bulkhead {
         let new = Self {
             requests_max: AtomicU32::new(0),
             connections_max: AtomicU32::new(0),
-            counts: OnceLock::new(),
+            counts: OnceBox::new(),
         };
         new.take_up(limits);
         new
@@ -148,7 +150,7 @@ impl Bulkhead {
     }
 
     fn known(&self, count: impl FnOnce(&Counts) -> usize) -> usize {
-        self.counts.get().map_or(0, |counts| count(counts))
+        self.counts.get().map_or(0, count)
     }
 
     #[inline]

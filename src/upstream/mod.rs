@@ -21,12 +21,13 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwapOption;
+use once_cell::race::OnceBox;
 
 use self::{
     active::Check,
@@ -48,7 +49,7 @@ pub(crate) struct Upstream {
     /// Whether connections are verified, see `dial`.
     verify: bool,
     /// The Host that each origin goes by, once somebody asks.
-    authorities: OnceLock<Box<Authorities>>,
+    authorities: OnceBox<Authorities>,
     /// How its endpoints are asked for their health, if they are.
     check: Option<Box<Check>>,
     checks_run: AtomicBool,
@@ -72,7 +73,7 @@ impl Upstream {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let new = Self {
             id: UpstreamId(NEXT.fetch_add(1, Ordering::Relaxed)),
-            authorities: OnceLock::new(),
+            authorities: OnceBox::new(),
             origins: Arc::clone(&upstream.origins),
             verify,
             check: check.map(Box::new),
@@ -113,7 +114,7 @@ impl Upstream {
                 self.origins.iter().map(Origin::authority).collect(),
             ))
         };
-        let Authorities(all) = &**self.authorities.get_or_init(all);
+        let Authorities(all) = self.authorities.get_or_init(all);
         all.get(origin).map_or("", |authority| authority)
     }
 
