@@ -321,11 +321,13 @@ fn permit_is_given_back_when_a_handler_panics() {
         .start();
     let mut kept = edge.client();
     kept.get(HOST, "/").expect(200, "thor");
+    let is_free = || eventually("the permit is given back", || now(&edge)["in_flight"] == 0);
     for _ in 0..3 {
+        is_free();
         let mut client = edge.client();
         client.send(format!("GET /panic HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
         assert!(client.try_head().is_none(), "the handler has panicked");
-        eventually("the permit is given back", || now(&edge)["in_flight"] == 0);
+        is_free();
         // Whoever was there before is still served, and so is thor.
         kept.get(HOST, "/").expect(200, "thor");
         kept.get("potter.polls.local", "/").expect(200, "potter");
