@@ -1,20 +1,25 @@
 //! Memory of messages that are over, for the next ones: a head is some kilobytes, and there is one for each request and
-//! each response.
+//! each response. It also says when what nobody uses is dropped, of this and of the thread's other stocks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::{
-    http1::{RequestHead, ResponseHead},
+    http1::{RequestHead, ResponseHead, buffer},
     stock::Stock,
+    wire,
 };
 
 /// Heads of either kind that a worker keeps; with large cookies one takes some 8 KiB.
 const KEPT_MAX: usize = 64;
+/// So long nobody has to have used a piece that is dropped: what is wanted now and then isn't to be made anew each time.
+const UNUSED_TICKS: u64 = 5;
 
 #[derive(Debug)]
 pub(crate) struct Spares {
     requests: RefCell<Stock<Box<RequestHead>>>,
     responses: RefCell<Stock<Box<ResponseHead>>>,
+    /// The tick at which it is looked for unused pieces.
+    next: Cell<u64>,
 }
 
 impl Default for Spares {
@@ -22,6 +27,7 @@ impl Default for Spares {
         Self {
             requests: RefCell::new(Stock::of(KEPT_MAX)),
             responses: RefCell::new(Stock::of(KEPT_MAX)),
+            next: Cell::new(0),
         }
     }
 }
@@ -43,9 +49,14 @@ impl Spares {
         self.responses.borrow_mut().keep(head);
     }
 
-    /// Drops what nobody has asked for since it was called last.
-    pub(crate) fn shed(&self) {
-        self.requests.borrow_mut().shed();
-        self.responses.borrow_mut().shed();
+    /// What a flood had in use is not kept for the next one.
+    pub(crate) fn tick(&self, now: u64) {
+        if now >= self.next.get() {
+            self.next.set(now + UNUSED_TICKS);
+            self.requests.borrow_mut().shed();
+            self.responses.borrow_mut().shed();
+            buffer::shed();
+            wire::shed();
+        }
     }
 }

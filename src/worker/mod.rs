@@ -23,7 +23,7 @@ use crate::{
     date::Date,
     deadline::Deadlines,
     headers::{self, Vouched},
-    http1::{Fields, buffer},
+    http1::Fields,
     rounds::Rounds,
     session::Peer,
     snapshot::{Route, Snapshot},
@@ -42,7 +42,6 @@ use crate::{
         resolve::Resolver,
         watch,
     },
-    wire,
 };
 
 /// Clients that a full worker turns away in good order at one time; it closes on further ones as soon as they are told.
@@ -180,10 +179,7 @@ impl Worker {
         self.read(|_| ());
         self.pool.borrow_mut().sweep(self.deadlines.now());
         self.log.borrow_mut().flush();
-        // What a flood had in use is not kept for the next one.
-        self.spares.shed();
-        wire::shed();
-        buffer::shed();
+        self.spares.tick(self.deadlines.now());
     }
 
     fn enter(&self, stage: Stage) {
